@@ -1,0 +1,80 @@
+"""The report beside an artefact: what made it and how exact it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from slimsam_client.contract import ModelSpec
+
+from slimsam_build.checkpoints import Checkpoint, sha256_of
+from slimsam_build.parity import BOUNDS, Measured
+
+PACKAGES = ("slimsam-build", "torch", "transformers", "openvino", "onnx", "onnxruntime")
+
+
+def make_report(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    target: str,
+    precision: str,
+    measured: Measured,
+    files: list[Path],
+) -> dict[str, Any]:
+    """Describe one artefact.
+
+    Args:
+        checkpoint: what it was made from.
+        spec: which model it is.
+        target: for which runtime.
+        precision: in which precision.
+        measured: what the parity gate found for encoder and decoder together.
+        files: the artefact's files.
+    """
+    vision = checkpoint.model.config.vision_config
+    return {
+        "checkpoint": {
+            "name": checkpoint.name,
+            "sha256": checkpoint.sha256,
+            "hidden_size": vision.hidden_size,
+            "num_hidden_layers": vision.num_hidden_layers,
+        },
+        "model": spec.name,
+        "target": target,
+        "precision": precision,
+        "files": {
+            file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
+        },
+        "parity": {**asdict(measured.figures), "bounds": asdict(BOUNDS[precision])},
+        "seconds": {"encode": measured.encode_seconds, "decode": measured.decode_seconds},
+        "device": _device(target),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as indented JSON."""
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _device(target: str) -> str:
+    if target == "torchscript" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

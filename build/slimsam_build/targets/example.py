@@ -1,0 +1,26 @@
+"""Example inputs to trace a graph with: of the contract's shapes, for one image."""
+
+from __future__ import annotations
+
+import torch
+from slimsam_client.contract import IMAGE_SIZE, ModelSpec
+from torch import Tensor
+
+DTYPES = {
+    "UINT8": torch.uint8,
+    "INT32": torch.int32,
+    "FP16": torch.float16,
+    "FP32": torch.float32,
+}
+
+
+def example_inputs(spec: ModelSpec) -> tuple[Tensor, ...]:
+    """Make one tensor per input of a model, in its order."""
+    tensors = []
+    for tensor in spec.inputs:
+        dims = [3 if dim == -1 else dim for dim in tensor.dims]
+        example = torch.ones([1, *dims], dtype=DTYPES[tensor.dtype])
+        if tensor.name == "input_size":
+            example *= IMAGE_SIZE
+        tensors.append(example)
+    return tuple(tensors)

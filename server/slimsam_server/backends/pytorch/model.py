@@ -1,0 +1,40 @@
+"""Stands in for Triton's PyTorch backend: the same configurations, the same artefacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from slimsam_server.standin import Model, Run, core_count
+
+
+def load(path: Path, arguments: dict[str, str]) -> Run:
+    """Load an artefact, on the GPU where Triton has placed the instance on one."""
+    torch.set_num_threads(core_count())
+    # As the configurations say: the executor would specialise for every shape at its first runs.
+    torch._C._jit_set_profiling_mode(False)
+    on_gpu = arguments["model_instance_kind"] == "GPU" and torch.cuda.is_available()
+    device = f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"
+    module = torch.jit.load(str(path), map_location=device).eval()
+
+    def run(inputs: list[Any]) -> list[Any]:
+        with torch.inference_mode():
+            outputs = module(*(torch.from_numpy(array).to(device) for array in inputs))
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
+        return [output.cpu().numpy() for output in outputs]
+
+    return run
+
+
+class TritonPythonModel:
+    """What Triton's Python backend calls."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model."""
+        self.model = Model(args, load)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer requests."""
+        return self.model.execute(requests)
