@@ -1,10 +1,10 @@
 """What can go wrong in a build.
 
-    BuildError
-    ├── CheckpointError    the checkpoint cannot be had, or is not one that this serves
-    ├── TargetError        a target cannot do what was asked of it
-    ├── RepositoryError    the model repository is not one
-    └── ParityError        an artefact does not compute what `SamModel` computes
+BuildError
+├── CheckpointError    the checkpoint cannot be had, or is not one that this serves
+├── TargetError        a target cannot do what was asked of it
+├── RepositoryError    the model repository is not one
+└── ParityError        an artefact does not compute what `SamModel` computes
 """
 
 from __future__ import annotations

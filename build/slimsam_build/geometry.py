@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transformers import SamConfig
+
+from slimsam_build.errors import CheckpointError
 from slimsam_client.contract import (
     EMBEDDING_CHANNELS,
     IMAGE_SIZE,
     NUM_MASKS,
     PATCH_SIZE,
 )
-from transformers import SamConfig
-
-from slimsam_build.errors import CheckpointError
 
 
 def read_config(path: Path) -> SamConfig:

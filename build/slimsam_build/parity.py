@@ -137,5 +137,3 @@ def _seconds(run: Run, inputs: Arrays) -> float:
         run(inputs)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-

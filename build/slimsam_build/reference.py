@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import SamModel
+
 from slimsam_client.contract import (
     ABSENT,
     BACKGROUND,
@@ -24,7 +26,6 @@ from slimsam_client.contract import (
     PIXEL_MEAN,
     PIXEL_STD,
 )
-from transformers import SamModel
 
 SIZES = ((1024, 1024), (683, 1024))
 """Valid (height, width) of the two images: one full frame, one letterboxed."""
@@ -149,7 +150,8 @@ def embed(
     model: SamModel, image: NDArray[np.uint8], input_size: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Embed frames (B, 1024, 1024, 3) as `SamModel` does: (B, 256, 64, 64) float32."""
-    pixels = (image - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_STD)
+    mean, deviation = np.array((PIXEL_MEAN, PIXEL_STD), np.float32)
+    pixels = (image.astype(np.float32) - mean) / deviation
     for row, (height, width) in zip(pixels, input_size, strict=True):
         row[height:] = 0  # SAM pads after it normalises
         row[:, width:] = 0

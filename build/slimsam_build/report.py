@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from slimsam_client.contract import ModelSpec
 
 from slimsam_build.checkpoints import Checkpoint, sha256_of
 from slimsam_build.parity import BOUNDS, Measured
+from slimsam_client.contract import ModelSpec
 
 PACKAGES = ("slimsam-build", "torch", "transformers", "openvino", "onnx", "onnxruntime")
 

@@ -6,15 +6,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, ModelSpec
-
 from slimsam_build import parity
 from slimsam_build.checkpoints import Checkpoint
-from slimsam_build.errors import RepositoryError
+from slimsam_build.errors import ParityError, RepositoryError
 from slimsam_build.graphs import Decoder, Encoder
 from slimsam_build.parity import Measured
 from slimsam_build.report import make_report, write_report
 from slimsam_build.targets import Target, find_target
+from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, ModelSpec
 
 VERSION = "1"
 
@@ -99,7 +98,7 @@ def gate(
     measured = parity.measure(encoder, decoder, checkpoint.model, target.BATCHES)
     try:
         parity.check(measured.figures, precision)
-    except parity.ParityError:
+    except ParityError:
         for folder in made.values():
             for name in target.FILES:
                 (folder / name).unlink(missing_ok=True)

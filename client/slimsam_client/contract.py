@@ -4,7 +4,8 @@ Pure data. The build exports graphs with these signatures, a test compares the `
 with it, and the client checks a server against it. Batch axes are Triton's and not written in
 `dims`; -1 is an axis that a request chooses: P prompts (objects) per image, N points per prompt.
 
-Names and geometry are those of Segment Anything (arXiv 2304.02643, facebookresearch/segment-anything).
+Names and geometry are those of Segment Anything (arXiv 2304.02643) and its code,
+facebookresearch/segment-anything.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BOX_BOTTOM_RIGHT: Final = 3
 NOT_A_POINT: Final = -1
 """SAM's own padding point: one is added to a prompt without a box. It does change the answer."""
 ABSENT: Final = -2
-"""Padding that the decoder masks out of every attention: the answer is that of the unpadded prompt."""
+"""Padding that the decoder masks out of every attention, so that it changes no answer."""
 POINT_LABELS: Final = (ABSENT, NOT_A_POINT, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)
 
 MAX_PROMPTS: Final = 64

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from slimsam_client.contract import DECODER, ENCODER, MODELS
-
 from slimsam_server.errors import ServerError
 
 ARTEFACTS: Final = {

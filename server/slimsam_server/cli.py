@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slimsam_client.contract import MODELS
-
 from slimsam_server.checks import ARTEFACTS
 from slimsam_server.errors import ServerError
 from slimsam_server.launch import EmbeddedServer

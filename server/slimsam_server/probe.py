@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tritonclient.grpc as triton
-from slimsam_client.contract import ENSEMBLE, FOREGROUND, IMAGE_SIZE, LOW_RES_SIZE, NOT_A_POINT
+from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from slimsam_client.contract import ENSEMBLE, FOREGROUND, IMAGE_SIZE, LOW_RES_SIZE, NOT_A_POINT
 
 
 def probe(url: str, timeout: float) -> str | None:
@@ -18,7 +22,7 @@ def probe(url: str, timeout: float) -> str | None:
     Returns:
         None if masks came back, else what came instead.
     """
-    inputs = {
+    inputs: dict[str, NDArray[Any]] = {
         "image": np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
         "input_size": np.full((1, 2), IMAGE_SIZE, np.int32),
         "point_coords": np.full((1, 1, 2, 2), IMAGE_SIZE / 2, np.float32),

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
-from slimsam_client.contract import MAX_PROMPTS
 
+from slimsam_client.contract import MAX_PROMPTS
 from slimsam_server.validation import Arrays, find_problem, is_empty
 
 Run = Callable[[list[NDArray[Any]]], Sequence[NDArray[Any]]]
 """Inputs in the configuration's order to outputs in the configuration's order."""
+Answer = Sequence[NDArray[Any]] | Exception
 
 
 class Model:
@@ -71,9 +72,7 @@ class Model:
                 )
         return responses
 
-    def _run_group(
-        self, group: list[Arrays]
-    ) -> list[Sequence[NDArray[Any]]] | list[Sequence[NDArray[Any]] | Exception]:
+    def _run_group(self, group: list[Arrays]) -> list[Answer]:
         """Run requests of equal shapes as one batch; if that fails, each alone."""
         try:
             if len(group) == 1:

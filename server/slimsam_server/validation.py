@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from slimsam_client.contract import IMAGE_SIZE, MAX_POINTS, MAX_PROMPTS, POINT_LABELS
 
 Arrays = dict[str, NDArray[Any]]

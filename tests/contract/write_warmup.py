@@ -1,10 +1,11 @@
-"""Writes the raw tensors that the configurations' model_warmup names: `python tests/contract/write_warmup.py`."""
+"""Writes the raw tensors that model_warmup names: `python tests/contract/write_warmup.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+
 from slimsam_client.contract import FOREGROUND, IMAGE_SIZE, NOT_A_POINT
 
 SHAPES = ((1, 2), (1, 4), (64, 2))

@@ -7,11 +7,16 @@ relative distances, fewer tokens. So what a crop teaches holds for the whole fra
 from __future__ import annotations
 
 import torch
-from slimsam_client.contract import IMAGE_SIZE, PATCH_SIZE
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SamConfig, SamModel
-from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
+from transformers.models.sam.modeling_sam import (
+    SamMaskDecoder,
+    SamVisionAttention,
+    SamVisionLayer,
+)
+
+from slimsam_client.contract import IMAGE_SIZE, PATCH_SIZE
 
 
 def demo_config() -> SamConfig:
@@ -128,7 +133,7 @@ def decode(
     return masks[:, 0], scores[:, 0]
 
 
-def _all_outputs(decoder: nn.Module, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+def _all_outputs(decoder: SamMaskDecoder, *arguments: Tensor) -> tuple[Tensor, Tensor]:
     """Run `SamMaskDecoder` without its final slice: all four masks."""
     embeddings, wide, sparse, dense = arguments
     groups = len(sparse)
@@ -148,5 +153,3 @@ def _all_outputs(decoder: nn.Module, *arguments: Tensor) -> tuple[Tensor, Tensor
     )
     masks = (hyper @ image.flatten(2).unsqueeze(1)).unflatten(3, image.shape[2:])
     return masks, decoder.iou_prediction_head(hidden[:, :, 0])
-
-

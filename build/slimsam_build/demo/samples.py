@@ -8,6 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import IterableDataset
+
+from slimsam_build.demo.scenes import draw_scene
+from slimsam_build.demo.textures import Photos
 from slimsam_client.contract import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -18,12 +24,6 @@ from slimsam_client.contract import (
     PIXEL_MEAN,
     PIXEL_STD,
 )
-from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import IterableDataset
-
-from slimsam_build.demo.scenes import draw_scene
-from slimsam_build.demo.textures import Photos
 
 OBJECTS_PER_IMAGE = 4
 HELD_OUT_SEED = 1_000_000_000
@@ -75,7 +75,7 @@ class Samples(IterableDataset[Sample]):
 
 def normalise(image: NDArray[np.uint8]) -> Tensor:
     """Turn (S, S, 3) uint8 into (3, S, S) float32, as SAM does."""
-    mean, deviation = np.float32(PIXEL_MEAN), np.float32(PIXEL_STD)
+    mean, deviation = np.array((PIXEL_MEAN, PIXEL_STD), np.float32)
     return torch.from_numpy((image - mean) / deviation).permute(2, 0, 1).contiguous()
 
 
@@ -85,13 +85,16 @@ def random_prompt(
     """A click inside the mask, or its box with noise: coords (2, 2) and labels (2,)."""
     if rng.random() < 0.5:
         click = inner_point(rng, mask)
-        return np.float32([click, (0, 0)]), np.int64([FOREGROUND, NOT_A_POINT])
-    box = np.float64(bounding_box(mask))
+        return (
+            np.array([click, (0, 0)], np.float32),
+            np.array([FOREGROUND, NOT_A_POINT], np.int64),
+        )
+    box = np.array(bounding_box(mask), np.float64)
     # SAM's noise: a tenth of the side as deviation, at most 20 pixels.
     sides = np.tile(box[2:] - box[:2], 2)
     box += np.clip(rng.standard_normal(4) * 0.1 * sides, -20, 20)
-    box = np.clip(box, 0, len(mask))
-    return np.float32(box.reshape(2, 2)), np.int64([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT])
+    corners = np.clip(box, 0, len(mask)).reshape(2, 2).astype(np.float32)
+    return corners, np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], np.int64)
 
 
 def inner_point(rng: np.random.Generator, mask: NDArray[np.bool_]) -> tuple[int, int]:
@@ -116,7 +119,7 @@ def random_offset(rng: np.random.Generator, size: int) -> tuple[int, int]:
 def correction(
     rng: np.random.Generator, logits: Tensor, target: Tensor
 ) -> tuple[tuple[float, float], int]:
-    """The next click: a random cell where mask (h, w) and target (h, w) differ, (x, y) and label."""
+    """The next click, where logits (h, w) and target (h, w) disagree: (x, y) and its label."""
     truth = target > 0.5
     wrong = ((logits > 0) != truth).nonzero()
     if len(wrong) == 0:

@@ -21,7 +21,7 @@ LEAST_CONTRAST = 40.0
 
 @dataclass(frozen=True)
 class Scene:
-    """An image (size, size, 3) uint8 and its objects' visible masks (K, size, size) bool, K >= 1."""
+    """An image (S, S, 3) uint8 and its objects' visible masks (K, S, S) bool, K >= 1."""
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]

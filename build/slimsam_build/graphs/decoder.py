@@ -7,7 +7,6 @@ Computes what `SamModel` computes from `image_embeddings` on, from the same weig
 from __future__ import annotations
 
 import torch
-from slimsam_client.contract import EMBEDDING_SIZE, LOW_RES_SIZE, NUM_MASKS
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SamModel
@@ -20,6 +19,7 @@ from slimsam_build.graphs.two_way import (
     TokenToImage,
     TokenToSharedImage,
 )
+from slimsam_client.contract import EMBEDDING_SIZE, LOW_RES_SIZE, NUM_MASKS
 
 
 class TwoWayBlock(nn.Module):
@@ -130,6 +130,9 @@ class Decoder(nn.Module):
         model: any checkpoint of SAM's geometry; it shares its weights with this graph.
     """
 
+    output_tokens: Tensor
+    image_pe: Tensor
+
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         decoder = model.mask_decoder
@@ -216,5 +219,6 @@ def _upscale_linear(conv: nn.ConvTranspose2d) -> nn.Linear:
     linear = nn.Linear(conv.in_channels, 4 * conv.out_channels)
     with torch.no_grad():
         linear.weight.copy_(conv.weight.permute(2, 3, 1, 0).flatten(0, 2))
-        linear.bias.copy_(conv.bias.repeat(4))
+        if conv.bias is not None:
+            linear.bias.copy_(conv.bias.repeat(4))
     return linear

@@ -7,6 +7,12 @@ the same weights (SAM, arXiv 2304.02643, section 3; SlimSAM, arXiv 2312.05284).
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import SamModel
+from transformers.models.sam.modeling_sam import SamVisionLayer
+
+from slimsam_build.graphs.vision_attention import VisionAttention
 from slimsam_client.contract import (
     EMBEDDING_CHANNELS,
     EMBEDDING_SIZE,
@@ -15,12 +21,6 @@ from slimsam_client.contract import (
     PIXEL_MEAN,
     PIXEL_STD,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import SamModel
-from transformers.models.sam.modeling_sam import SamVisionLayer
-
-from slimsam_build.graphs.vision_attention import VisionAttention
 
 
 class VisionBlock(nn.Module):
@@ -58,6 +58,11 @@ class Encoder(nn.Module):
     Args:
         model: any checkpoint of SAM's geometry; it shares its weights with this graph.
     """
+
+    steps: Tensor
+    mean: Tensor
+    deviation: Tensor
+    position: Tensor
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import SamModel
+from transformers.models.sam.modeling_sam import SamMaskEmbedding
+
 from slimsam_client.contract import (
     ABSENT,
     EMBEDDING_SIZE,
     IMAGE_SIZE,
     NOT_A_POINT,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import SamModel
-from transformers.models.sam.modeling_sam import SamMaskEmbedding
 
 MASKED = -30000.0
 """Added to the score of an absent token: its weight becomes exactly 0, in float16 too."""
@@ -26,6 +27,9 @@ MASKED = -30000.0
 
 class PointEmbedding(nn.Module):
     """Points and box corners to sparse tokens."""
+
+    frequencies: Tensor
+    kinds: Tensor
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -82,6 +86,8 @@ class MaskEmbedding(nn.Module):
     Two 2x2 convolutions of stride 2 and a 1x1 one, written as matrix products over 4x4 pixels.
     """
 
+    no_mask: Tensor
+
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         source: SamMaskEmbedding = model.prompt_encoder.mask_embed
@@ -118,7 +124,8 @@ def _patches_linear(conv: nn.Conv2d) -> nn.Linear:
     linear = nn.Linear(conv.weight[0].numel(), conv.out_channels)
     with torch.no_grad():
         linear.weight.copy_(conv.weight.permute(0, 2, 3, 1).flatten(1))
-        linear.bias.copy_(conv.bias)
+        if conv.bias is not None:
+            linear.bias.copy_(conv.bias)
     return linear
 
 

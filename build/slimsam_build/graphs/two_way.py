@@ -73,6 +73,9 @@ class TokenToSharedImage(_Projections):
 class TokenToImage(_Projections):
     """Tokens attend to their own prompt's image tokens."""
 
+    key_weight: Tensor
+    value_weight: Tensor
+
     def __init__(self, source: SamAttention) -> None:
         super().__init__(source)
         by_head = (self.heads, self.head_dim, source.hidden_size)
@@ -94,6 +97,10 @@ class TokenToImage(_Projections):
 
 class ImageToToken(_Projections):
     """Image tokens, shared or a prompt's own, attend to the prompt's tokens."""
+
+    query_weight: Tensor
+    query_bias: Tensor
+    out_weight: Tensor
 
     def __init__(self, source: SamAttention) -> None:
         super().__init__(source)

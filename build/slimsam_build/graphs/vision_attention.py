@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 ROWS_AT_ONCE = 8
@@ -23,6 +24,9 @@ class VisionAttention(nn.Module):
         source: the attention whose weights are taken.
         grid: side of the token grid: the window, or the whole embedding.
     """
+
+    rel_pos_h: Tensor
+    rel_pos_w: Tensor
 
     def __init__(self, source: SamVisionAttention, grid: int) -> None:
         super().__init__()
@@ -66,19 +70,17 @@ class VisionAttention(nn.Module):
         n = self.grid
         qkv = self.qkv(tokens).reshape(groups, count, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (G, heads, n * n, d)
-        k = k.transpose(2, 3)
         outputs = []
         for top in range(0, n, self.rows):
             rows = min(self.rows, n - top)
             query = q[:, :, top * n : (top + rows) * n]
-            scores = query @ k  # (G, heads, rows * n, n * n)
+            bias: Tensor | None = None
             if self.use_rel_pos:
-                query = query.reshape(groups, self.heads, rows, n, -1)
-                rel_h = query @ self.rel_pos_h[top : top + rows]  # (G, heads, rows, n, n)
-                rel_w = (query.transpose(2, 3) @ self.rel_pos_w).transpose(2, 3)
-                scores = scores.reshape(groups, self.heads, rows, n, n, n)
-                scores = scores + rel_h.unsqueeze(5) + rel_w.unsqueeze(4)
-            weights = scores.reshape(groups, self.heads, rows * n, n * n).softmax(dim=3)
-            outputs.append(weights @ v)
+                grid = query.reshape(groups, self.heads, rows, n, -1)
+                rel_h = grid @ self.rel_pos_h[top : top + rows]  # (G, heads, rows, n, n)
+                rel_w = (grid.transpose(2, 3) @ self.rel_pos_w).transpose(2, 3)
+                bias = rel_h.unsqueeze(5) + rel_w.unsqueeze(4)
+                bias = bias.reshape(groups, self.heads, rows * n, n * n)
+            outputs.append(F.scaled_dot_product_attention(query, k, v, attn_mask=bias, scale=1.0))
         attended = torch.cat(outputs, dim=2).transpose(1, 2)
         return self.proj(attended.reshape(groups, count, channels))

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from numpy.typing import NDArray
-from slimsam_client.contract import ModelSpec
 from torch import nn
 
 from slimsam_build.errors import TargetError
 from slimsam_build.targets import onnxruntime, openvino, torchscript
+from slimsam_client.contract import ModelSpec
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from slimsam_client.contract import IMAGE_SIZE, ModelSpec
 from torch import Tensor
+
+from slimsam_client.contract import IMAGE_SIZE, ModelSpec
 
 DTYPES = {
     "UINT8": torch.uint8,

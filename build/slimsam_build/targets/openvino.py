@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import openvino
 import torch
-from slimsam_client.contract import ModelSpec
 from torch import nn
 
 from slimsam_build.targets.torchscript import trace
+from slimsam_client.contract import ModelSpec
 
 if TYPE_CHECKING:
     from slimsam_build.targets import Arrays, Run

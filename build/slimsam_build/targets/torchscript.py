@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
-from slimsam_client.contract import ModelSpec
 from torch import nn
 
 from slimsam_build.graphs.precision import cast
 from slimsam_build.targets.example import example_inputs
+from slimsam_client.contract import ModelSpec
 
 if TYPE_CHECKING:
     from slimsam_build.targets import Arrays, Run

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+
 from slimsam_server.standin import Model, Run, core_count
 
 
@@ -18,9 +19,7 @@ def load(path: Path, arguments: dict[str, str]) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = core_count()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(arrays: list[Any]) -> list[Any]:
         result: list[Any] = session.run(outputs, dict(zip(inputs, arrays, strict=True)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import openvino
+
 from slimsam_server.standin import Model, Run, core_count
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from slimsam_server.standin import Model, Run, core_count
 
 

@@ -1,0 +1,41 @@
+# The commands of the README and of CI; all they need is Python with venv, bash and a package index.
+#   make demo       build from the demo checkpoint, serve, segment a picture
+#   make test       every test
+#   make lint       ruff and mypy --strict
+#   make format     ruff's formatting and safe fixes
+#   make clean      remove the environment and everything made in it
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/ready
+	$(BIN)/python examples/demo.py
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Made anew when a version or a distribution's metadata changes.
+.venv/ready: constraints.txt client/pyproject.toml build/pyproject.toml server/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation -e client -e build -e server pytest ruff mypy scikit-image
+	touch $@
+
+clean:
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -f model_repository/*/1/model.*

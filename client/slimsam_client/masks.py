@@ -1,0 +1,67 @@
+"""Masks: from low-resolution logits to the original image's pixels.
+
+SAM resizes 256 to 1024, cuts the padding off, and resizes to the image, bilinear both times
+(segment-anything, `Sam.postprocess_masks`). Both steps are linear and work on rows and columns
+separately, so together they are two matrices: `rows @ logits @ columns.T`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimsam_client.contract import IMAGE_SIZE, LOW_RES_SIZE, MASK_THRESHOLD
+
+
+def upscale_masks(
+    low_res_logits: NDArray[np.float32], input_size: tuple[int, int], original_size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Turn logits into masks of the original image.
+
+    Args:
+        low_res_logits: (..., 256, 256) float32.
+        input_size: (height, width) of the image in the 1024 frame.
+        original_size: (height, width) of the image.
+
+    Returns:
+        (..., height, width) bool. One mask at a time is in memory as float32.
+    """
+    rows = resize_matrix(input_size[0], original_size[0])
+    columns = resize_matrix(input_size[1], original_size[1]).T
+    flat = low_res_logits.reshape(-1, LOW_RES_SIZE, LOW_RES_SIZE)
+    masks = np.empty((len(flat), *original_size), np.bool_)
+    for mask, logits in zip(masks, flat, strict=True):
+        np.greater(rows @ logits @ columns, MASK_THRESHOLD, out=mask)
+    return masks.reshape(*low_res_logits.shape[:-2], *original_size)
+
+
+@lru_cache(maxsize=32)
+def resize_matrix(valid: int, size: int) -> NDArray[np.float32]:
+    """Make the matrix from 256 low-resolution cells to `size` pixels along one axis.
+
+    Args:
+        valid: how many of the frame's 1024 pixels belong to the image.
+        size: the image's pixels.
+
+    Returns:
+        (size, 256) float32, read-only.
+    """
+    up = _bilinear(LOW_RES_SIZE, IMAGE_SIZE)[:valid]
+    matrix = (_bilinear(valid, size) @ up).astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _bilinear(source: int, target: int) -> NDArray[np.float64]:
+    """Interpolate as torch does, without aligned corners or antialiasing: (target, source)."""
+    centres = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
+    low = np.minimum(centres.astype(np.int64), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    share = centres - low
+    matrix = np.zeros((target, source))
+    index = np.arange(target)
+    matrix[index, low] += 1 - share
+    matrix[index, high] += share
+    return matrix
