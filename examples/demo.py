@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = ROOT / "model_repository"
 OUTPUT = ROOT / "demo-output"
 IMAGE = ROOT / "examples" / "scene.png"
-CLICK = (480, 360)
-BOX = (100, 100, 400, 400)
+CLICK = (228, 312)
+BOX = (839, 343, 1024, 520)
 
 
 def main() -> None:

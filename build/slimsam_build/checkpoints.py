@@ -119,6 +119,7 @@ def _load(directory: Path, weights: Path, config: object) -> SamModel:
 
 
 def _download(name: str) -> Path:
+    huggingface_hub.utils.logging.set_verbosity_error()  # its retries are not the user's news
     try:
         config = Path(huggingface_hub.hf_hub_download(name, "config.json"))
         read_config(config)  # before hundreds of megabytes are fetched for nothing

@@ -8,6 +8,7 @@ cheap, the whole frame last. It saves its state every few minutes and goes on fr
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -26,22 +27,23 @@ from slimsam_build.demo.model import decode, encode, new_model
 from slimsam_build.demo.samples import Sample, Samples, correction, random_offset
 from slimsam_build.demo.textures import Photos
 
-WARM_UP_STEPS = 300
+WARM_UP_STEPS = 100
 REFINE_SHARE = 0.35
 SECONDS_BETWEEN_SAVES = 150
-EMA = 0.998
+EMA = 0.98
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some steps at one crop size."""
+    """Some steps at one crop size; the learning rate falls from `rate` along a cosine."""
 
     size: int
     batch: int
     steps: int
+    rate: float
 
 
-STAGES = (Stage(256, 16, 4500), Stage(512, 8, 2500), Stage(1024, 3, 700))
+STAGES = (Stage(256, 16, 2200, 1e-3), Stage(512, 8, 450, 5e-4), Stage(1024, 2, 400, 4e-4))
 
 
 def main() -> None:
@@ -49,18 +51,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="file to keep the state in")
     parser.add_argument("--output", type=Path, help="directory for the checkpoint, at the end")
-    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument(
         "--stages",
-        default=",".join(f"{s.size}:{s.batch}:{s.steps}" for s in STAGES),
-        help="size:batch:steps, comma separated",
+        default=",".join(f"{s.size}:{s.batch}:{s.steps}:{s.rate}" for s in STAGES),
+        help="size:batch:steps:rate, comma separated; default: %(default)s",
     )
     arguments = parser.parse_args()
-    stages = [Stage(*map(int, stage.split(":"))) for stage in arguments.stages.split(",")]
-    training = Training(arguments.state, stages, arguments.rate, bundled_photos())
+    stages = [_stage(text) for text in arguments.stages.split(",")]
+    training = Training(arguments.state, stages, bundled_photos())
     training.run()
     if arguments.output:
         export(training.averaged, arguments.output)
+
+
+def _stage(text: str) -> Stage:
+    size, batch, steps, rate = text.split(":")
+    return Stage(int(size), int(batch), int(steps), float(rate))
 
 
 class Training:
@@ -69,16 +75,12 @@ class Training:
     Args:
         state: file that the training is saved to and resumed from.
         stages: what to do.
-        rate: highest learning rate; a warm-up precedes and a cosine follows it.
         photos: images that may serve as textures.
     """
 
-    def __init__(
-        self, state: Path, stages: list[Stage], rate: float = 1e-3, photos: Photos = ()
-    ) -> None:
+    def __init__(self, state: Path, stages: list[Stage], photos: Photos = ()) -> None:
         self.path = state
         self.stages = stages
-        self.rate = rate
         self.photos = photos
         self.step = 0
         self.model = new_model()
@@ -100,11 +102,11 @@ class Training:
             window.append(self._train(batch, stage.size))
             self.step += 1
             now = time.monotonic()
-            if self.step % 25 == 0:
+            if self.step % 10 == 0:
                 loss, click, box = np.nanmean(np.array(window), axis=0)
                 print(
                     f"step {self.step} size {stage.size} loss {loss:.3f} "
-                    f"IoU click {click:.3f} box {box:.3f} {(now - logged) / 25:.2f} s/step",
+                    f"IoU click {click:.3f} box {box:.3f} {(now - logged) / 10:.2f} s/step",
                     flush=True,
                 )
                 window.clear()
@@ -181,9 +183,13 @@ class Training:
         return prompt_loss(masks.float(), scores.float(), target)
 
     def _rate(self) -> float:
-        total = sum(stage.steps for stage in self.stages)
-        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
-        return self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / total)))
+        begin = 0
+        for stage in self.stages:
+            if self.step < begin + stage.steps:
+                break
+            begin += stage.steps
+        fall = 0.5 * (1 + math.cos(math.pi * (self.step - begin) / stage.steps))
+        return stage.rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (0.05 + 0.95 * fall)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -216,8 +222,6 @@ class Training:
 
 def export(model: SamModel, directory: Path) -> None:
     """Write a checkpoint that `SamModel.from_pretrained` loads, stored in float16."""
-    import copy
-
     copy.deepcopy(model).half().save_pretrained(directory)
 
 

@@ -38,6 +38,8 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
     with warnings.catch_warnings(), torch.inference_mode():
         # The exporter by tracing needs no further package and keeps the graph as it is written.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # A slice that it leaves for ONNX Runtime to fold.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             graph,
             example_inputs(spec),

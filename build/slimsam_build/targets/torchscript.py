@@ -7,6 +7,8 @@ of TorchScript's dialect. Buffers carry every constant, so no device is baked in
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,27 +37,31 @@ REFUSED: Final[dict[str, str]] = (
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
     """Trace a graph and save it; parameters: see `slimsam_build.targets`."""
-    with torch.inference_mode():
-        traced = trace(cast(graph, precision), spec)
-        torch.jit.save(traced, str(path))
+    with torch.inference_mode(), _torchscript():
+        torch.jit.save(trace(cast(graph, precision), spec), str(path))
 
 
 def trace(graph: nn.Module, spec: ModelSpec) -> torch.jit.ScriptModule:
     """Trace a graph with example inputs of its contract."""
-    with warnings.catch_warnings():
-        # PyTorch has announced TorchScript's successor; Triton's default format is still this one.
-        warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
+    with _torchscript():
         traced: torch.jit.ScriptModule = torch.jit.trace(
             graph, example_inputs(spec), check_trace=False
         )
     return traced
 
 
+@contextmanager
+def _torchscript() -> Iterator[None]:
+    """Use TorchScript, whose successor PyTorch has announced, while it is Triton's own format."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
+        yield
+
+
 def load(path: Path, spec: ModelSpec, precision: str) -> Run:
     """Load an artefact to run on arrays, on the GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
+    with _torchscript():
         module = torch.jit.load(str(path), map_location=device)
 
     def run(arrays: Arrays) -> Arrays:

@@ -1,0 +1,141 @@
+"""The parity gate: it passes what is right, and fails and removes what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slimsam_build import parity
+from slimsam_build.checkpoints import Checkpoint, load_checkpoint, sha256_of
+from slimsam_build.cli import main
+from slimsam_build.errors import ParityError
+from slimsam_build.graphs import Decoder
+from slimsam_build.repository import build
+from slimsam_build.targets import TARGETS
+from slimsam_client.contract import DECODER, ENCODER, ModelSpec
+
+FILES = {
+    "torchscript": ["model.pt", "model.pt.json"],
+    "onnxruntime": ["model.onnx", "model.onnx.json"],
+    "openvino": ["model.bin", "model.xml", "model.xml.json"],
+}
+
+
+@pytest.fixture(scope="module")
+def demo() -> Checkpoint:
+    return load_checkpoint("demo")
+
+
+def artefacts(repository: Path, spec: ModelSpec) -> dict[str, str]:
+    folder = repository / spec.name / "1"
+    return {file.name: sha256_of(file) for file in folder.iterdir() if file.name != ".gitkeep"}
+
+
+def test_targets_pass_and_do_not_disturb_each_other(
+    demo: Checkpoint, empty_repository: Path
+) -> None:
+    seen: dict[str, str] = {}
+    for target, files in FILES.items():
+        build(demo, target, "fp32", empty_repository)
+        found = artefacts(empty_repository, ENCODER)
+        assert set(found) == set(seen) | set(files)
+        assert all(found[name] == digest for name, digest in seen.items())
+        seen = found
+        report = json.loads((empty_repository / DECODER.name / "1" / files[-1]).read_text())
+        assert report["target"] == target
+        assert report["checkpoint"]["sha256"] == demo.sha256
+        assert report["parity"]["mask_iou_mean"] >= 0.999
+        for name, entry in report["files"].items():
+            path = empty_repository / DECODER.name / "1" / name
+            assert entry == {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    assert not list(empty_repository.glob(".building-*"))
+
+
+def test_bf16_is_gated_by_its_own_bounds(demo: Checkpoint, empty_repository: Path) -> None:
+    measured = build(demo, "openvino", "bf16", empty_repository)
+    assert measured.figures.mask_iou_mean >= parity.BOUNDS["bf16"].mask_iou_mean
+    report = json.loads((empty_repository / ENCODER.name / "1" / "model.xml.json").read_text())
+    assert report["precision"] == "bf16"
+
+
+class Swapped(Decoder):
+    """A decoder whose masks are in another order."""
+
+    def forward(self, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        masks, scores = super().forward(*inputs)
+        return masks.flip(2), scores.flip(2)
+
+
+class Changed(Decoder):
+    """A decoder whose weights are not the checkpoint's."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.output_tokens += 0.2 * torch.randn(self.output_tokens.shape)
+
+
+class NotANumber(Decoder):
+    """A decoder that overflows."""
+
+    def forward(self, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        masks, scores = super().forward(*inputs)
+        return masks * float("nan"), scores
+
+
+@pytest.mark.parametrize("wrong", [Swapped, Changed, NotANumber])
+def test_a_wrong_artefact_fails_and_is_removed(
+    wrong: type[Decoder],
+    demo: Checkpoint,
+    empty_repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build(demo, "openvino", "fp32", empty_repository)
+    before = artefacts(empty_repository, DECODER)
+    monkeypatch.setattr("slimsam_build.repository.Decoder", wrong)
+    options = ["--checkpoint", "demo", "--target", "openvino"]
+    assert main([*options, "--model-repository", str(empty_repository)]) == 1
+    error = capsys.readouterr().err
+    assert "parity gate, fp32: " in error and "mask_iou_mean" in error and "at least" in error
+    # The earlier build is whole, of both models, and nothing of the failed one is there.
+    assert artefacts(empty_repository, DECODER) == before
+    assert not list(empty_repository.glob(".building-*"))
+
+
+def test_a_wrong_encoder_fails(demo: Checkpoint, tmp_path: Path) -> None:
+    target = TARGETS["torchscript"]
+    paths = {}
+    other = load_checkpoint("demo")
+    other.model.vision_encoder.neck.layer_norm2.weight.mul_(1.05)
+    from slimsam_build.graphs import Encoder
+    from slimsam_build.repository import gate
+
+    for spec, graph in ((ENCODER, Encoder(other.model)), (DECODER, Decoder(demo.model))):
+        paths[spec] = tmp_path / spec.name
+        paths[spec].mkdir()
+        target.export(graph.eval(), spec, paths[spec] / target.ARTEFACT, "fp32")
+    with pytest.raises(ParityError, match="embedding_error"):
+        gate(demo, target, "fp32", paths)
+    assert not (paths[ENCODER] / target.ARTEFACT).exists()
+    assert not (paths[DECODER] / target.ARTEFACT).exists()
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        (1.0, 1, 1, 0),
+        (0, 0.5, 1, 0),
+        (0, 1, 0.5, 0),
+        (0, 1, 1, 1),
+        (np.nan, np.nan, np.nan, np.nan),
+    ],
+)
+def test_every_figure_has_a_bound(figures: tuple[float, float, float, float]) -> None:
+    parity.check(parity.Figures(0, 1, 1, 0), "fp32")
+    with pytest.raises(ParityError):
+        parity.check(parity.Figures(*figures), "fp32")
