@@ -34,6 +34,14 @@ def copy_repository(directory: Path) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo checkpoint for openvino: small, so its servers start in seconds."""
+    directory = copy_repository(tmp_path_factory.mktemp("demo"))
+    build(load_checkpoint("demo"), "openvino", "fp32", directory)
+    return directory
+
+
 @pytest.fixture
 def empty_repository(tmp_path: Path) -> Path:
     """A repository without artefacts."""

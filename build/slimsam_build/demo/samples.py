@@ -25,7 +25,7 @@ from slimsam_client.contract import (
     PIXEL_STD,
 )
 
-OBJECTS_PER_IMAGE = 4
+OBJECTS_PER_IMAGE = 6
 HELD_OUT_SEED = 1_000_000_000
 """Seeds from here on are for evaluation only."""
 
@@ -82,17 +82,19 @@ def normalise(image: NDArray[np.uint8]) -> Tensor:
 def random_prompt(
     rng: np.random.Generator, mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A click inside the mask, or its box with noise: coords (2, 2) and labels (2,)."""
-    if rng.random() < 0.5:
+    """A click inside the mask, or its box, often with noise: coords (2, 2) and labels (2,)."""
+    kind = rng.random()
+    if kind < 0.4:
         click = inner_point(rng, mask)
         return (
             np.array([click, (0, 0)], np.float32),
             np.array([FOREGROUND, NOT_A_POINT], np.int64),
         )
     box = np.array(bounding_box(mask), np.float64)
-    # SAM's noise: a tenth of the side as deviation, at most 20 pixels.
-    sides = np.tile(box[2:] - box[:2], 2)
-    box += np.clip(rng.standard_normal(4) * 0.1 * sides, -20, 20)
+    if kind < 0.7:
+        # SAM's noise: a tenth of the side as deviation, at most 20 pixels.
+        sides = np.tile(box[2:] - box[:2], 2)
+        box += np.clip(rng.standard_normal(4) * 0.1 * sides, -20, 20)
     corners = np.clip(box, 0, len(mask)).reshape(2, 2).astype(np.float32)
     return corners, np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], np.int64)
 

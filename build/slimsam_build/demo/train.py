@@ -43,7 +43,7 @@ class Stage:
     rate: float
 
 
-STAGES = (Stage(256, 16, 2200, 1e-3), Stage(512, 8, 450, 5e-4), Stage(1024, 2, 400, 4e-4))
+STAGES = (Stage(256, 16, 2200, 1e-3), Stage(512, 8, 450, 5e-4), Stage(1024, 2, 800, 4e-4))
 
 
 def main() -> None:
