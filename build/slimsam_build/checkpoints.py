@@ -11,9 +11,9 @@ from typing import Final
 import huggingface_hub
 import torch
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from transformers import SamModel
@@ -126,7 +126,7 @@ def _download(name: str) -> Path:
         for file in WEIGHTS:
             try:
                 return Path(huggingface_hub.hf_hub_download(name, file)).parent
-            except EntryNotFoundError:
+            except RemoteEntryNotFoundError:
                 continue
     except GatedRepoError as error:
         raise CheckpointError(
@@ -138,7 +138,7 @@ def _download(name: str) -> Path:
             f"checkpoint {name}: expected a repository of that name on the Hugging Face hub, "
             "found none; check the spelling, or log in with `hf auth login` if it is private"
         ) from error
-    except EntryNotFoundError as error:
+    except RemoteEntryNotFoundError as error:
         raise CheckpointError(
             f"checkpoint {name}: expected a config.json in it, found none; "
             "give a repository in Hugging Face format"

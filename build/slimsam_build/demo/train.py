@@ -126,7 +126,13 @@ class Training:
             # Seeds never repeat: stages apart by 10 million, steps in order.
             first = number * 10_000_000 + (stage.steps - todo) * stage.batch
             samples = Samples(stage.size, first, self.photos)
-            loader = DataLoader(samples, stage.batch, num_workers=1, collate_fn=list)
+            loader = DataLoader(
+                samples,
+                stage.batch,
+                num_workers=1,
+                collate_fn=list,
+                multiprocessing_context="spawn",  # a fork of a process with threads may hang
+            )
             for _, batch in zip(range(todo), loader, strict=False):
                 yield stage, batch
 
@@ -158,7 +164,7 @@ class Training:
         self.optimiser.step()
         self._average()
         clicked = labels[:, 0] == 1
-        return float(loss), float(quality[clicked].mean()), float(quality[~clicked].mean())
+        return loss.item(), float(quality[clicked].mean()), float(quality[~clicked].mean())
 
     def _refine(
         self,
