@@ -5,19 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from slimsam_client import Prediction, SlimSam, draw_overlay, load_image
 from slimsam_server import EmbeddedServer
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 REPOSITORY = ROOT / "model_repository"
 OUTPUT = ROOT / "demo-output"
 IMAGE = ROOT / "examples" / "scene.png"
-CLICK = (228, 312)
-BOX = (839, 343, 1024, 520)
+CLICK = (914, 256)
+BOX = (411, 463, 673, 619)
 
 
 def main() -> None:
@@ -39,28 +42,34 @@ def main() -> None:
         OUTPUT.mkdir(exist_ok=True)
         image = load_image(IMAGE)
 
-        start = time.perf_counter()
-        embedding = sam.embed(image)
-        report("embed the picture", start)
+        embedding, seconds = timed(lambda: sam.embed(image))
+        print(f"  embed the picture: {seconds:.3f} s")
 
-        start = time.perf_counter()
-        click = sam.predict(embedding, points=[CLICK])
-        report("a click", start, click, draw(image, click, "click", points=[CLICK]))
+        click, seconds = timed(lambda: sam.predict(embedding, points=[CLICK]))
+        path = draw(image, click, "click", points=[CLICK])
+        report("a click", seconds, click, path)
 
-        start = time.perf_counter()
-        box = sam.predict(embedding, box=BOX, multimask_output=False)
-        report("a box", start, box, draw(image, box, "box", box=BOX))
+        box, seconds = timed(lambda: sam.predict(embedding, box=BOX, multimask_output=False))
+        path = draw(image, box, "box", box=BOX)
+        report("a box", seconds, box, path)
 
-        start = time.perf_counter()
-        refined = sam.predict(
-            embedding,
-            points=[CLICK],
-            mask_input=click.low_res_logits[click.best],
-            multimask_output=False,
+        refined, seconds = timed(
+            lambda: sam.predict(
+                embedding,
+                points=[CLICK],
+                mask_input=click.low_res_logits[click.best],
+                multimask_output=False,
+            )
         )
         path = draw(image, refined, "refined", points=[CLICK])
-        report("the click again, refining its first answer", start, refined, path)
+        report("the click again, refining its first answer", seconds, refined, path)
     print(f"server stopped; all in {time.perf_counter() - started:.1f} s")
+
+
+def timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """The call's result and its seconds."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
 
 
 def draw(image: np.ndarray, prediction: Prediction, name: str, **prompts: object) -> Path:
@@ -70,17 +79,11 @@ def draw(image: np.ndarray, prediction: Prediction, name: str, **prompts: object
     return path
 
 
-def report(
-    what: str, start: float, prediction: Prediction | None = None, path: Path | None = None
-) -> None:
+def report(what: str, seconds: float, prediction: Prediction, path: Path) -> None:
     """Say what was done, how long it took and where the picture is."""
-    line = f"  {what}: {time.perf_counter() - start:.3f} s"
-    if prediction is not None and path is not None:
-        line += (
-            f", {int(prediction.best_masks.sum())} pixels, score {prediction.scores.max():.2f}"
-            f" -> {path.relative_to(ROOT)}"
-        )
-    print(line)
+    pixels, score = int(prediction.best_masks.sum()), prediction.scores.max()
+    where = path.relative_to(ROOT)
+    print(f"  {what}: {seconds:.3f} s, {pixels} pixels, score {score:.2f} -> {where}")
 
 
 if __name__ == "__main__":
