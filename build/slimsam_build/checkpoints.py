@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from huggingface_hub.errors import (
 from transformers import SamModel
 from transformers.utils import logging as transformers_logging
 
+from slimsam_build.digest import sha256_of
 from slimsam_build.errors import CheckpointError
 from slimsam_build.geometry import read_config
 
@@ -153,12 +153,3 @@ def _download(name: str) -> Path:
         f"checkpoint {name}: expected {' or '.join(WEIGHTS)} in it, found neither; "
         "give a repository with unsharded weights"
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Compute a file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

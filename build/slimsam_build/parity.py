@@ -18,7 +18,7 @@ from transformers import SamModel
 from slimsam_build import reference
 from slimsam_build.errors import ParityError
 from slimsam_build.reference import Answer
-from slimsam_build.targets import Arrays, Run
+from slimsam_build.targets.run import Arrays, Run
 
 
 @dataclass(frozen=True)

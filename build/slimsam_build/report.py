@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,9 @@ from typing import Any
 
 import torch
 
-from slimsam_build.checkpoints import Checkpoint, sha256_of
+from slimsam_build.checkpoints import Checkpoint
+from slimsam_build.digest import sha256_of
+from slimsam_build.machine import Machine
 from slimsam_build.parity import BOUNDS, Measured
 from slimsam_client.contract import ModelSpec
 
@@ -26,6 +29,9 @@ def make_report(
     precision: str,
     measured: Measured,
     files: list[Path],
+    most_rows: int,
+    refused: Sequence[str] = (),
+    machine: Machine | None = None,
 ) -> dict[str, Any]:
     """Describe one artefact.
 
@@ -36,6 +42,9 @@ def make_report(
         precision: in which precision.
         measured: what the parity gate found for encoder and decoder together.
         files: the artefact's files.
+        most_rows: `max_batch_size` of the serving configuration.
+        refused: why narrower precisions were refused, in the order in which they were tried.
+        machine: what the artefact is bound to, if it is.
     """
     vision = checkpoint.model.config.vision_config
     return {
@@ -48,12 +57,15 @@ def make_report(
         "model": spec.name,
         "target": target,
         "precision": precision,
+        "refused": list(refused),
+        "max_batch_size": most_rows,
+        "bound_to": asdict(machine) if machine else None,
         "files": {
             file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
         },
         "parity": {**asdict(measured.figures), "bounds": asdict(BOUNDS[precision])},
         "seconds": {"encode": measured.encode_seconds, "decode": measured.decode_seconds},
-        "device": _device(target),
+        "device": machine.gpu if machine else _device(target),
         "versions": {"python": platform.python_version(), **_versions()},
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from slimsam_build import parity
-from slimsam_build.checkpoints import Checkpoint, load_checkpoint, sha256_of
+from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
+from slimsam_build.digest import sha256_of
 from slimsam_build.errors import ParityError
 from slimsam_build.graphs import Decoder
 from slimsam_build.repository import build
@@ -57,8 +58,8 @@ def test_targets_pass_and_do_not_disturb_each_other(
 
 
 def test_bf16_is_gated_by_its_own_bounds(demo: Checkpoint, empty_repository: Path) -> None:
-    measured = build(demo, "openvino", "bf16", empty_repository)
-    assert measured.figures.mask_iou_mean >= parity.BOUNDS["bf16"].mask_iou_mean
+    built = build(demo, "openvino", "bf16", empty_repository)
+    assert built.measured.figures.mask_iou_mean >= parity.BOUNDS["bf16"].mask_iou_mean
     report = json.loads((empty_repository / ENCODER.name / "1" / "model.xml.json").read_text())
     assert report["precision"] == "bf16"
 

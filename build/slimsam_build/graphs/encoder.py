@@ -48,8 +48,9 @@ class VisionBlock(nn.Module):
         x = self.attention(x.reshape(-1, window * window, channels))
         x = x.reshape(batch, across, across, window, window, channels).transpose(2, 3)
         x = x.reshape(batch, across * window, across * window, channels)
-        tokens = tokens + x[:, :side, :side]
-        return tokens + self.lin2(F.gelu(self.lin1(self.norm2(tokens))))
+        # In half precision the tokens stay in float32: see `precision`.
+        tokens = tokens + x[:, :side, :side].to(tokens.dtype)
+        return tokens + self.lin2(F.gelu(self.lin1(self.norm2(tokens)))).to(tokens.dtype)
 
 
 class Encoder(nn.Module):
@@ -105,13 +106,13 @@ class Encoder(nn.Module):
     def embed(self, image: Tensor, input_size: Tensor) -> Tensor:
         """Compute the embedding in the graph's own precision, (B, 256, 64, 64)."""
         n = EMBEDDING_SIZE
-        pixels = self.normalise(image, input_size).to(self.position.dtype)
+        pixels = self.normalise(image, input_size).to(self.patch_embed.weight.dtype)
         patches = pixels.reshape(-1, n, PATCH_SIZE, n, PATCH_SIZE, 3).transpose(2, 3)
         x = self.patch_embed(patches.reshape(-1, n, n, PATCH_SIZE * PATCH_SIZE * 3))
-        x = x + self.position
+        x = x.to(self.position.dtype) + self.position
         for block in self.blocks:
             x = block(x)
-        x = self.neck_conv1(x.permute(0, 3, 1, 2))
+        x = self.neck_conv1(x.permute(0, 3, 1, 2).to(self.patch_embed.weight.dtype))
         x = self.neck_norm1(x.permute(0, 2, 3, 1))
         x = self.neck_conv2(x.permute(0, 3, 1, 2))
         x = self.neck_norm2(x.permute(0, 2, 3, 1))

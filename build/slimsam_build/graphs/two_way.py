@@ -19,6 +19,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamAttention
 
+from slimsam_build.graphs.precision import softmax
+
 
 class _Projections(nn.Module):
     """The four projections of an attention, and its heads."""
@@ -48,7 +50,7 @@ class TokenAttention(_Projections):
         k = self.split(self.k_proj(query)).transpose(2, 3)
         v = self.split(self.v_proj(value))
         scores = q @ k + bias.unsqueeze(1).unsqueeze(2)
-        attended = scores.softmax(dim=3) @ v  # (G, heads, T, d)
+        attended = softmax(scores, dim=3) @ v  # (G, heads, T, d)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
@@ -65,7 +67,7 @@ class TokenToSharedImage(_Projections):
         )
         k = self.split(self.k_proj(key)).transpose(2, 3)  # (B, heads, d, S)
         scores = q.transpose(1, 2) @ k  # (B, heads, P * T, S)
-        attended = scores.softmax(dim=3) @ self.split(self.v_proj(value))
+        attended = softmax(scores, dim=3) @ self.split(self.v_proj(value))
         attended = attended.transpose(1, 2).reshape(groups, count, self.heads * self.head_dim)
         return self.out_proj(attended)
 
@@ -90,7 +92,7 @@ class TokenToImage(_Projections):
         groups, count, channels = query.shape
         q = (self.split(self.q_proj(query)) * self.scale) @ self.key_weight  # (G, heads, T, C)
         scores = q.flatten(1, 2) @ key.transpose(1, 2)  # (G, heads * T, S)
-        mixed = scores.softmax(dim=2) @ value  # (G, heads * T, C)
+        mixed = softmax(scores, dim=2) @ value  # (G, heads * T, C)
         attended = mixed.reshape(groups, self.heads, count, channels) @ self.value_weight
         return self.out_proj(attended.transpose(1, 2).flatten(2) + self.v_proj.bias)
 
@@ -134,6 +136,6 @@ class ImageToToken(_Projections):
         rows = (groups // images) * self.heads * count
         k = (k @ self.query_weight).reshape(images, rows, channels)
         scores = (k @ image.transpose(1, 2)).reshape(groups, self.heads, count, pixels)
-        weights = (scores + row_bias).softmax(dim=2).flatten(1, 2)  # (G, heads * T, S)
+        weights = softmax(scores + row_bias, dim=2).flatten(1, 2)  # (G, heads * T, S)
         v = (self.split(self.v_proj(value)) @ self.out_weight).flatten(1, 2)  # (G, heads * T, C)
         return weights.transpose(1, 2) @ v + self.out_proj.bias

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
+from slimsam_build.graphs.precision import softmax
+
 ROWS_AT_ONCE = 8
 """Grid rows of queries per step of global attention: 8 x 64 queries x 4096 keys per head."""
 
@@ -81,6 +83,14 @@ class VisionAttention(nn.Module):
                 rel_w = (grid.transpose(2, 3) @ self.rel_pos_w).transpose(2, 3)
                 bias = rel_h.unsqueeze(5) + rel_w.unsqueeze(4)
                 bias = bias.reshape(groups, self.heads, rows * n, n * n)
-            outputs.append(F.scaled_dot_product_attention(query, k, v, attn_mask=bias, scale=1.0))
+            outputs.append(_attend(query, k, v, bias))
         attended = torch.cat(outputs, dim=2).transpose(1, 2)
         return self.proj(attended.reshape(groups, count, channels))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Softmax of products, by one operator where the runtime has one."""
+    if not torch.onnx.is_in_onnx_export():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    scores = query @ key.transpose(2, 3)
+    return softmax(scores if bias is None else scores + bias, dim=3) @ value

@@ -7,25 +7,21 @@ All have the same shape:
     BATCHES       whether one execution may hold several rows
     REFUSED       precision -> why this target does not offer it
     export(graph, spec, path, precision)    write the artefact
-    load(path, precision) -> Run            run it, as its Triton backend would
+    load(path, spec, precision) -> Run      run it, as its Triton backend would
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
-from numpy.typing import NDArray
 from torch import nn
 
 from slimsam_build.errors import TargetError
-from slimsam_build.targets import onnxruntime, openvino, torchscript
+from slimsam_build.targets import onnxruntime, openvino, tensorrt, torchscript
+from slimsam_build.targets.run import Run
 from slimsam_client.contract import ModelSpec
-
-Arrays = dict[str, NDArray[Any]]
-Run = Callable[[Arrays], Arrays]
-"""Inputs by name, with their batch axis, to outputs by name."""
 
 
 class Target(Protocol):
@@ -47,6 +43,7 @@ TARGETS: Final[dict[str, Target]] = {
     "torchscript": cast(Target, torchscript),
     "onnxruntime": cast(Target, onnxruntime),
     "openvino": cast(Target, openvino),
+    "tensorrt": cast(Target, tensorrt),
 }
 
 

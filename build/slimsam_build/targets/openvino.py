@@ -7,17 +7,15 @@ anything else, and a CPU gains nothing from batches.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import openvino
 import torch
 from torch import nn
 
+from slimsam_build.targets.run import Arrays, Run
 from slimsam_build.targets.torchscript import trace
 from slimsam_client.contract import ModelSpec
-
-if TYPE_CHECKING:
-    from slimsam_build.targets import Arrays, Run
 
 ARTEFACT: Final = "model.xml"
 FILES: Final = (ARTEFACT, "model.bin")

@@ -10,17 +10,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import nn
 
 from slimsam_build.graphs.precision import cast
 from slimsam_build.targets.example import example_inputs
+from slimsam_build.targets.run import Arrays, Run
 from slimsam_client.contract import ModelSpec
-
-if TYPE_CHECKING:
-    from slimsam_build.targets import Arrays, Run
 
 ARTEFACT: Final = "model.pt"
 FILES: Final = (ARTEFACT,)

@@ -1,0 +1,48 @@
+"""The GPU and the TensorRT of this machine, which a plan is bound to.
+
+Standard library only: a server that checks its artefacts has no PyTorch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan is bound to.
+
+    Attributes:
+        tensorrt: TensorRT's version, three numbers, or None where there is none.
+        gpu: name of the first GPU, or None.
+        compute_capability: of it, as "9.0", or None.
+        driver: version of its driver, or None.
+    """
+
+    tensorrt: str | None
+    gpu: str | None
+    compute_capability: str | None
+    driver: str | None
+
+
+def this_machine() -> Machine:
+    """Ask the TensorRT package, or NVIDIA's image by its TRT_VERSION, and nvidia-smi."""
+    try:
+        tensorrt: str | None = version("tensorrt")
+    except PackageNotFoundError:
+        tensorrt = os.environ.get("TRT_VERSION")
+    if tensorrt:
+        tensorrt = ".".join(tensorrt.split("+")[0].split(".")[:3])
+    try:
+        asked = subprocess.run(QUERY, check=True, capture_output=True, text=True, timeout=30)
+        gpu, capability, driver = (
+            field.strip() for field in asked.stdout.split("\n")[0].split(",")
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return Machine(tensorrt or None, None, None, None)
+    return Machine(tensorrt or None, gpu, capability, driver)

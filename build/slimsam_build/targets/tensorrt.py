@@ -1,0 +1,44 @@
+"""ONNX made for TensorRT: `model.tensorrt.onnx`, which `slimsam_build.plans` turns into a plan.
+
+The precision lies in the graph, types and casts, because TensorRT 11 builds strongly typed networks
+only. The file is checked and gated without a GPU; the plan is gated again where it is built.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import openvino
+from torch import nn
+
+from slimsam_build.graphs.precision import cast
+from slimsam_build.targets.onnx_file import export_onnx, load_onnx
+from slimsam_build.targets.run import Arrays, Run
+from slimsam_build.targets.tensorrt_parser import check_for_tensorrt
+from slimsam_client.contract import ModelSpec
+
+ARTEFACT: Final = "model.tensorrt.onnx"
+FILES: Final = (ARTEFACT,)
+BATCHES: Final = True
+REFUSED: Final[dict[str, str]] = {}
+
+
+def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
+    """Export a graph in its precision and check the file; see `slimsam_build.targets`."""
+    export_onnx(cast(graph, precision), spec, path)
+    check_for_tensorrt(path)
+
+
+def load(path: Path, spec: ModelSpec, precision: str) -> Run:
+    """Load the ONNX file on the CPU, to run on arrays."""
+    if precision != "bf16":
+        return load_onnx(path, spec)
+    # ONNX Runtime has no bfloat16 kernels for the CPU.
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+
+    def run(arrays: Arrays) -> Arrays:
+        found = compiled({tensor.name: arrays[tensor.name] for tensor in spec.inputs})
+        return {tensor.name: found[tensor.name] for tensor in spec.outputs}
+
+    return run
