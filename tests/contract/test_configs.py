@@ -9,7 +9,15 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, MODELS, ModelSpec
+from slimsam_build.plans import PROFILES, profile_shapes
+from slimsam_client.contract import (
+    DECODER,
+    ENCODER,
+    ENSEMBLE,
+    MODELS,
+    POINT_BUCKETS,
+    ModelSpec,
+)
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 TARGETS = ("torchscript", "openvino", "onnxruntime", "tensorrt")
@@ -125,3 +133,28 @@ def test_warm_up_files_are_those_of_their_script() -> None:
     spec.loader.exec_module(script)
     for name, content in script.warmup_files().items():
         assert (REPOSITORY / name).read_bytes() == content
+
+
+def test_tensorrt_names_profiles_that_plans_have() -> None:
+    for spec in (ENCODER, DECODER):
+        config = read(spec.name, "tensorrt")
+        (group,) = config.instance_group
+        assert list(group.profile) == [str(i) for i in range(len(PROFILES[spec.name]))]
+        assert config.optimization.cuda.output_copy_stream
+
+
+def test_cuda_graphs_are_for_shapes_that_warm_up_and_clients_send() -> None:
+    config = read(DECODER.name, "tensorrt")
+    assert config.optimization.cuda.graphs
+    shapes = profile_shapes(DECODER, config.max_batch_size)
+    warmed = {tuple(w.inputs["point_coords"].dims) for w in config.model_warmup}
+    for graph in config.optimization.cuda.graph_spec:
+        assert set(graph.input) == {tensor.name for tensor in DECODER.inputs}
+        prompts, points, _ = graph.input["point_coords"].dim
+        assert points in POINT_BUCKETS and (prompts, points, 2) in warmed
+        assert list(graph.input["point_labels"].dim) == [prompts, points]
+        asked = [graph.batch_size, prompts, points, 2]
+        assert any(
+            all(a <= b <= c for a, b, c in zip(least, asked, most, strict=True))
+            for least, _, most in (profile["point_coords"] for profile in shapes)
+        )

@@ -1,0 +1,130 @@
+"""`slimsam-build --check`: what is stale is named, with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slimsam_build.check import find_stale
+from slimsam_build.cli import main
+from slimsam_build.digest import sha256_of
+from slimsam_build.machine import Machine, this_machine
+from slimsam_client.contract import DECODER, ENCODER
+
+HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1")
+
+
+@pytest.fixture
+def repository(demo_repository: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(demo_repository, tmp_path / "copy")
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def as_plan(repository: Path) -> None:
+    """Give the repository files in the place of plans, with reports that bind them to HERE."""
+    for spec in (ENCODER, DECODER):
+        folder = repository / spec.name / "1"
+        (folder / "model.plan").write_bytes(b"plan of " + spec.name.encode())
+        shutil.copy(folder / "model.xml.json", folder / "model.plan.json")
+        digest = sha256_of(folder / "model.plan")
+
+        def bind(report: dict, digest: str = digest) -> None:
+            report["files"] = {"model.plan": {"sha256": digest}}
+            report["max_batch_size"] = 8
+            report["bound_to"] = vars(HERE)
+
+        edit(folder / "model.plan.json", bind)
+
+
+def test_what_was_built_here_is_not_stale(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert find_stale(repository, "openvino", this_machine()) == []
+    assert main(["--check", "--model-repository", str(repository)]) == 0
+    assert "belong here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [
+        (lambda d: (d / "model.bin").unlink(), "model.bin: missing"),
+        (lambda d: (d / "model.bin").write_bytes(b"other"), "model.bin: differs from the file"),
+        (lambda d: (d / "model.xml").unlink(), "model.xml: missing"),
+        (lambda d: (d / "model.xml.json").unlink(), "model.xml: has no readable report"),
+        (lambda d: (d / "model.xml.json").write_text("[]"), "model.xml: has no readable report"),
+        (
+            lambda d: edit(d / "model.xml.json", lambda r: r.update(max_batch_size=4)),
+            "made for max_batch_size 4, its configuration says 1",
+        ),
+        (
+            lambda d: edit(d / "model.xml.json", lambda r: r["checkpoint"].update(sha256="0")),
+            "build both from one checkpoint",
+        ),
+        (
+            lambda d: (d.parent / "configs" / "openvino.pbtxt").write_text("max_batch_size: x"),
+            "expected a Triton model configuration",
+        ),
+    ],
+    ids=["file", "hash", "artefact", "report", "no report", "config", "checkpoint", "bad config"],
+)  # fmt: skip
+def test_each_difference_is_one_line(
+    repository: Path,
+    break_it: Callable[[Path], object],
+    found: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    break_it(repository / DECODER.name / "1")
+    assert main(["--check", "--model-repository", str(repository), "--target", "openvino"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("stale: ") and found in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "found"),
+    [
+        (Machine("11.1.0", HERE.gpu, "9.0", "1"), "made for TensorRT 10.13.3, here is 11.1.0"),
+        (Machine("10.13.3", "L4", "8.9", "1"), "made for GPU NVIDIA H200, here is L4"),
+        (Machine(None, None, None, None), "here is none"),
+    ],
+)
+def test_plans_are_bound_to_the_machine(repository: Path, here: Machine, found: str) -> None:
+    as_plan(repository)
+    assert find_stale(repository, "tensorrt", HERE) == []
+    stale = find_stale(repository, "tensorrt", here)
+    assert any(found in line for line in stale)
+    assert find_stale(repository, "openvino", here) == []
+
+
+def test_a_target_that_was_not_built(repository: Path) -> None:
+    stale = find_stale(repository, "torchscript", HERE)
+    assert len(stale) == 2 and all("build target torchscript" in line for line in stale)
+
+
+def test_no_artefacts(empty_repository: Path) -> None:
+    assert find_stale(empty_repository, None, HERE) == [
+        f"{empty_repository}: has no artefacts; run slimsam-build"
+    ]
+
+
+def test_tensorrt_of_nvidias_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRT_VERSION", "10.13.3.9+cuda13.0")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert this_machine() == Machine("10.13.3", None, None, None)
+
+
+def test_checking_needs_no_torch() -> None:
+    code = "import sys, slimsam_build.cli, slimsam_build.check; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
