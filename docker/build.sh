@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The build job: installs the configurations, and builds what is missing or stale, nothing else.
+#   SLIMSAM_CHECKPOINT  as slimsam-build takes it        SLIMSAM_TARGET     e.g. tensorrt
+#   SLIMSAM_MODELS      the repository, a volume         SLIMSAM_PRECISION  fp32, fp16 or bf16
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+models=${SLIMSAM_MODELS:-/models}
+target=${SLIMSAM_TARGET:?expected a target, such as tensorrt or openvino}
+
+cp -R "$here/model_repository/." "$models/"
+if slimsam-build --check --target "$target" --model-repository "$models"; then
+  exit 0
+fi
+exec slimsam-build --checkpoint "${SLIMSAM_CHECKPOINT:?expected a checkpoint}" --target "$target" \
+  --precision "${SLIMSAM_PRECISION:-fp32}" --model-repository "$models"
