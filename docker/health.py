@@ -1,4 +1,4 @@
-"""Health check by a real inference: exits 0 if the ensemble answers, else says why not and exits 1."""
+"""Health check by a real inference: exits 0 if the ensemble answers, 1 with the reason if not."""
 
 from __future__ import annotations
 

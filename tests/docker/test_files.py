@@ -1,0 +1,208 @@
+"""Images, compose file and monitoring, checked without a container engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import promql_parser
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from slimsam_client import SlimSam
+from slimsam_server import EmbeddedServer
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+DOCKERFILES = sorted(DOCKER.glob("Dockerfile.*"))
+GPU_METRICS = {"nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"}
+"""Of Triton's documentation (user_guide/metrics.md): there are none where there is no GPU."""
+
+
+def instructions(dockerfile: Path) -> list[str]:
+    text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.M)
+    return re.sub(r"\\\n", " ", text).splitlines()
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_dockerfiles_lint(dockerfile: Path) -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_linter_finds_what_is_wrong(tmp_path: Path) -> None:
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text("FROM python:latest\nRUN cd /tmp && sudo true\n")
+    hadolint = Path(sys.executable).parent / "hadolint"
+    assert subprocess.run([hadolint, wrong], capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_every_copied_path_exists_and_every_run_entry_is_copied(dockerfile: Path) -> None:
+    copied: set[str] = set()
+    for line in instructions(dockerfile):
+        word, _, rest = line.partition(" ")
+        if word == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                assert (ROOT / source).exists(), f"{dockerfile.name} copies {source}"
+                directory = target.endswith("/")
+                copied.add(f"{target}{Path(source).name}" if directory else target)
+        if word in ("ENTRYPOINT", "HEALTHCHECK"):
+            for path in re.findall(r'"(/[^"]+)"', line):
+                assert path in copied
+        if word == "FROM":
+            assert re.fullmatch(r"\S+:\S*\d\S*( AS \w+)?", rest), f"{rest} is not pinned by tag"
+
+
+def test_the_gpu_images_are_of_one_release() -> None:
+    """A plan runs only with the TensorRT that built it."""
+    tags = [
+        re.search(r"^FROM \S+:(\S+)", (DOCKER / name).read_text(), re.M).group(1)  # type: ignore[union-attr]
+        for name in ("Dockerfile.build", "Dockerfile.server")
+    ]
+    assert tags[0] == tags[1]
+
+
+def test_pinned_names_are_constraints() -> None:
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    for dockerfile in DOCKERFILES:
+        for names in re.findall(r"grep -E '\^\(([^)]*)\)", dockerfile.read_text()):
+            assert set(names.split("|")) <= pinned
+
+
+def compose() -> dict[str, Any]:
+    """The compose file with its variables' defaults and its merge keys resolved."""
+    text = (DOCKER / "compose.yaml").read_text()
+    text = re.sub(r"\$\{(\w+):-([^}]*)\}", r"\2", text)
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@pytest.mark.parametrize("profile", ["gpu", "cpu"])
+def test_compose_is_valid(profile: str) -> None:
+    content = compose()
+    services = {k: v for k, v in content["services"].items() if profile in v["profiles"]}
+    assert len(services) == 4
+    PyCompose.from_yaml(yaml.safe_dump({**content, "services": services}))
+    for name, service in services.items():
+        assert re.search(r":v?\d", service["image"]), f"{name} is not pinned by tag"
+        assert set(service.get("depends_on", [])) <= set(services)
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (DOCKER / source).exists(), f"{name} mounts {source}"
+            else:
+                assert source in content["volumes"]
+        if "build" in service:
+            dockerfile = ROOT / service["build"]["dockerfile"]
+            stages = re.findall(r" AS (\w+)", dockerfile.read_text())
+            assert service["build"].get("target") in (stages or [None])
+            for path in service.get("entrypoint", []):
+                assert f" {path}\n" in dockerfile.read_text()
+
+
+def test_the_validator_finds_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="imagee"):
+        PyCompose.from_yaml("services:\n  a:\n    imagee: x\n")
+
+
+def test_a_build_that_succeeded_starts_a_confined_server() -> None:
+    services = compose()["services"]
+    for server, build in (("server", "build"), ("server-cpu", "build-cpu")):
+        condition = services[server]["depends_on"][build]["condition"]
+        assert condition == "service_completed_successfully"
+        assert services[server]["read_only"] and services[server]["shm_size"]
+        assert services[server]["cap_drop"] == ["ALL"]
+        image = ROOT / services[server]["build"]["dockerfile"]
+        assert image.read_text().count("HEALTHCHECK") == 1
+        assert "USER 10001" in image.read_text()
+
+
+@pytest.fixture(scope="module")
+def exported(demo_repository: Path) -> dict[str, set[str]]:
+    """Metrics of the real server after requests that passed and failed, with their labels."""
+    with EmbeddedServer(demo_repository) as server, SlimSam(server.grpc_url) as sam:
+        sam.segment(np.zeros((64, 64, 3), np.uint8), points=[(5, 5)])
+        text = urllib.request.urlopen(server.metrics_url).read().decode()
+    found: dict[str, set[str]] = {}
+    for name, labels in re.findall(r"^(\w+)\{([^}]*)\}", text, re.M):
+        found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return found
+
+
+def used(query: str) -> tuple[set[str], set[str]]:
+    """Metrics and labels of a query; a query that Prometheus cannot parse is an error."""
+    names: set[str] = set()
+    labels: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            names.add(node.name)
+        if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            labels.update(node.modifier.labels)
+
+    promql_parser.walk(promql_parser.parse(query), pre_visit=visit)
+    return names, labels
+
+
+def queries() -> list[tuple[str, str]]:
+    found = []
+    dashboard = json.loads((DOCKER / "grafana/dashboards/slimsam.json").read_text())
+    for panel in dashboard["panels"]:
+        found += [(panel["title"], target["expr"]) for target in panel["targets"]]
+    rules = yaml.safe_load((DOCKER / "prometheus/rules.yaml").read_text())
+    for group in rules["groups"]:
+        found += [(rule["alert"], rule["expr"]) for rule in group["rules"]]
+    return found
+
+
+def test_queries_ask_for_metrics_that_the_server_has(exported: dict[str, set[str]]) -> None:
+    asked: set[str] = set()
+    for title, query in queries():
+        names, labels = used(query)
+        assert names, title
+        assert names <= set(exported) | GPU_METRICS | {"up"}, title
+        for name in names & set(exported):
+            assert labels <= exported[name], title
+        asked |= names
+    assert {"nv_inference_queue_duration_us", "nv_inference_exec_count"} <= asked
+
+
+def test_a_query_that_is_wrong_is_found() -> None:
+    with pytest.raises(ValueError, match="."):
+        used("sum by (model (rate(x[1m]))")
+
+
+def test_rules_and_provisioning() -> None:
+    rules = yaml.safe_load((DOCKER / "prometheus/rules.yaml").read_text())
+    names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    assert len(names) == len(set(names))
+    for group in rules["groups"]:
+        assert set(group) == {"name", "rules"}
+        for rule in group["rules"]:
+            assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+            promql_parser.parse_duration(rule["for"])
+    services = compose()["services"]
+    for profile, prometheus in (("gpu", "prometheus"), ("cpu", "prometheus-cpu")):
+        config = yaml.safe_load((DOCKER / f"prometheus/{profile}.yaml").read_text())
+        mounted = [volume.split(":")[1] for volume in services[prometheus]["volumes"]]
+        assert f"/etc/prometheus/{config['rule_files'][0]}" in mounted
+        assert config["scrape_configs"][0]["job_name"] == "slimsam"
+    source = yaml.safe_load(
+        (DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text()
+    )
+    dashboard = json.loads((DOCKER / "grafana/dashboards/slimsam.json").read_text())
+    uids = {panel["datasource"]["uid"] for panel in dashboard["panels"]}
+    assert uids == {source["datasources"][0]["uid"]}
+    provider = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/slimsam.yaml").read_text())
+    path = provider["providers"][0]["options"]["path"]
+    assert any(f":{path}:" in volume for volume in services["grafana"]["volumes"])
