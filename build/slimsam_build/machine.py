@@ -9,7 +9,9 @@ import os
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+LIBRARIES = (Path("/usr/lib"), Path("/usr/local"))
 QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
 
 
@@ -31,11 +33,13 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Ask the TensorRT package, or NVIDIA's image by its TRT_VERSION, and nvidia-smi."""
+    """Ask TensorRT's package, NVIDIA's image (TRT_VERSION) or its library, and nvidia-smi."""
     try:
         tensorrt: str | None = version("tensorrt")
     except PackageNotFoundError:
         tensorrt = os.environ.get("TRT_VERSION")
+    if not tensorrt:
+        tensorrt = _library_version()
     if tensorrt:
         tensorrt = ".".join(tensorrt.split("+")[0].split(".")[:3])
     try:
@@ -46,3 +50,11 @@ def this_machine() -> Machine:
     except (OSError, subprocess.SubprocessError, ValueError):
         return Machine(tensorrt or None, None, None, None)
     return Machine(tensorrt or None, gpu, capability, driver)
+
+
+def _library_version() -> str | None:
+    """The version in the name of the installed library, as in libnvinfer.so.10.13.3."""
+    for directory in LIBRARIES:
+        for path in sorted(directory.glob("*/libnvinfer.so.*.*.*")):
+            return path.name.split(".so.")[1]
+    return None

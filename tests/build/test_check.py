@@ -124,6 +124,17 @@ def test_tensorrt_of_nvidias_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert this_machine() == Machine("10.13.3", None, None, None)
 
 
+def test_tensorrt_by_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TRT_VERSION", raising=False)
+    monkeypatch.setattr("slimsam_build.machine.LIBRARIES", (tmp_path,))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert this_machine().tensorrt is None
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libnvinfer.so.10").touch()
+    (tmp_path / "lib" / "libnvinfer.so.10.13.3").touch()
+    assert this_machine().tensorrt == "10.13.3"
+
+
 def test_checking_needs_no_torch() -> None:
     code = "import sys, slimsam_build.cli, slimsam_build.check; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,21 +92,21 @@ class NotANumber(Decoder):
 @pytest.mark.parametrize("wrong", [Swapped, Changed, NotANumber])
 def test_a_wrong_artefact_fails_and_is_removed(
     wrong: type[Decoder],
-    demo: Checkpoint,
-    empty_repository: Path,
+    demo_repository: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    build(demo, "openvino", "fp32", empty_repository)
-    before = artefacts(empty_repository, DECODER)
+    repository = shutil.copytree(demo_repository, tmp_path / "copy")
+    before = artefacts(repository, DECODER)
     monkeypatch.setattr("slimsam_build.repository.Decoder", wrong)
     options = ["--checkpoint", "demo", "--target", "openvino"]
-    assert main([*options, "--model-repository", str(empty_repository)]) == 1
+    assert main([*options, "--model-repository", str(repository)]) == 1
     error = capsys.readouterr().err
     assert "parity gate, fp32: " in error and "mask_iou_mean" in error and "at least" in error
     # The earlier build is whole, of both models, and nothing of the failed one is there.
-    assert artefacts(empty_repository, DECODER) == before
-    assert not list(empty_repository.glob(".building-*"))
+    assert artefacts(repository, DECODER) == before
+    assert not list(repository.glob(".building-*"))
 
 
 def test_a_wrong_encoder_fails(demo: Checkpoint, tmp_path: Path) -> None:
