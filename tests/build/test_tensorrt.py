@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
-from slimsam_build import plans
+from slimsam_build import parity, plans
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.errors import TargetError
+from slimsam_build.graphs import Decoder, Encoder
+from slimsam_build.graphs.precision import Graph, cast
 from slimsam_build.repository import build
+from slimsam_build.targets.run import Arrays, Run
 from slimsam_build.targets.tensorrt_parser import check_for_tensorrt
 from slimsam_client.contract import DECODER, ENCODER, ModelSpec
 
@@ -175,3 +179,22 @@ def test_a_shape_from_a_shape_is_taken(tmp_path: Path) -> None:
     reshape = helper.make_node("Reshape", ["x", "s"], ["z"])
     onnx.save(graph_of(shape, reshape, helper.make_node("Relu", ["x"], ["y"])), path)
     check_for_tensorrt(path)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_graphs_rounded_at_every_step_pass_too(demo: Checkpoint, precision: str) -> None:
+    """ONNX Runtime's CPU computes halves in float32 where it can; PyTorch rounds each result."""
+
+    def running(graph: Graph, spec: ModelSpec) -> Run:
+        half = cast(graph.eval(), precision)
+
+        def run(arrays: Arrays) -> Arrays:
+            found = half(*(torch.from_numpy(arrays[tensor.name]) for tensor in spec.inputs))
+            outputs = found if isinstance(found, tuple) else (found,)
+            return {t.name: o.numpy() for t, o in zip(spec.outputs, outputs, strict=True)}
+
+        return run
+
+    encoder, decoder = running(Encoder(demo.model), ENCODER), running(Decoder(demo.model), DECODER)
+    measured = parity.measure(encoder, decoder, demo.model, batches=True)
+    parity.check(measured.figures, precision)
