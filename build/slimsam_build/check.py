@@ -73,10 +73,16 @@ def _built(repository: Path, target: str) -> bool:
 def _read(artefact: Path) -> dict[str, Any] | None:
     try:
         report = json.loads(artefact.with_name(f"{artefact.name}.json").read_text("utf-8"))
-        complete = {"checkpoint", "precision", "files", "max_batch_size", "bound_to"} <= set(report)
-    except (OSError, ValueError, TypeError):
+        checkpoint, bound_to = report["checkpoint"], report["bound_to"]
+        readable = (
+            all(isinstance(entry["sha256"], str) for entry in report["files"].values())
+            and isinstance(checkpoint["sha256"] + checkpoint["name"], str)
+            and isinstance(report["max_batch_size"], int)
+            and (bound_to is None or set(BOUND) <= set(bound_to))
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return report if complete else None
+    return report if readable else None
 
 
 def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:

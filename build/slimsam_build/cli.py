@@ -91,7 +91,7 @@ def _container_command(options: argparse.Namespace) -> str:
         mounts.append(f"-v {Path(checkpoint).resolve()}:/checkpoint:ro")
         checkpoint = "/checkpoint"
     return (
-        f"docker run --rm --gpus all {' '.join(mounts)} slimsam-build:0.1.0 "
+        f"docker run --rm --gpus all --user $(id -u) {' '.join(mounts)} slimsam-build:0.1.0 "
         f"--checkpoint {checkpoint} --target tensorrt --precision {options.precision} "
         "--model-repository /models"
     )

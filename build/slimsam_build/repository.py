@@ -145,7 +145,8 @@ def _build(
             )
             measured = parity.measure(encoder, decoder, checkpoint.model, batches=True)
             parity.check(measured.figures, precision)
-            report(plans.ARTEFACT, (plans.ARTEFACT,), measured, this_machine())
+            # With its ONNX, so that --check finds a plan that a later export has overtaken.
+            report(plans.ARTEFACT, (plans.ARTEFACT, *target.FILES), measured, this_machine())
         for spec, folder in made.items():
             place = directory / spec.name / VERSION
             place.mkdir(exist_ok=True)

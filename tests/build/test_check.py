@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,14 @@ def test_what_was_built_here_is_not_stale(
         (lambda d: (d / "model.xml.json").unlink(), "model.xml: has no readable report"),
         (lambda d: (d / "model.xml.json").write_text("[]"), "model.xml: has no readable report"),
         (
+            lambda d: edit(d / "model.xml.json", lambda r: r.update(files={"model.bin": None})),
+            "model.xml: has no readable report",
+        ),
+        (
+            lambda d: edit(d / "model.xml.json", lambda r: r.update(bound_to=["GPU"])),
+            "model.xml: has no readable report",
+        ),
+        (
             lambda d: edit(d / "model.xml.json", lambda r: r.update(max_batch_size=4)),
             "made for max_batch_size 4, its configuration says 1",
         ),
@@ -76,8 +85,19 @@ def test_what_was_built_here_is_not_stale(
             "expected a Triton model configuration",
         ),
     ],
-    ids=["file", "hash", "artefact", "report", "no report", "config", "checkpoint", "bad config"],
-)  # fmt: skip
+    ids=[
+        "file",
+        "hash",
+        "artefact",
+        "report",
+        "no report",
+        "bad files",
+        "bad machine",
+        "config",
+        "checkpoint",
+        "bad config",
+    ],
+)
 def test_each_difference_is_one_line(
     repository: Path,
     break_it: Callable[[Path], object],
@@ -118,13 +138,19 @@ def test_no_artefacts(empty_repository: Path) -> None:
     ]
 
 
+def no_package(name: str) -> str:
+    raise PackageNotFoundError(name)
+
+
 def test_tensorrt_of_nvidias_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slimsam_build.machine.version", no_package)
     monkeypatch.setenv("TRT_VERSION", "10.13.3.9+cuda13.0")
     monkeypatch.setenv("PATH", "/nowhere")
     assert this_machine() == Machine("10.13.3", None, None, None)
 
 
 def test_tensorrt_by_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("slimsam_build.machine.version", no_package)
     monkeypatch.delenv("TRT_VERSION", raising=False)
     monkeypatch.setattr("slimsam_build.machine.LIBRARIES", (tmp_path,))
     monkeypatch.setenv("PATH", "/nowhere")

@@ -58,8 +58,10 @@ def test_targets_pass_and_do_not_disturb_each_other(
     assert not list(empty_repository.glob(".building-*"))
 
 
-def test_bf16_is_gated_by_its_own_bounds(demo: Checkpoint, empty_repository: Path) -> None:
-    built = build(demo, "openvino", "bf16", empty_repository)
+def test_bf16_is_gated_by_its_own_bounds(
+    slimsam_77_checkpoint: Checkpoint, empty_repository: Path
+) -> None:
+    built = build(slimsam_77_checkpoint, "openvino", "bf16", empty_repository)
     assert built.measured.figures.mask_iou_mean >= parity.BOUNDS["bf16"].mask_iou_mean
     report = json.loads((empty_repository / ENCODER.name / "1" / "model.xml.json").read_text())
     assert report["precision"] == "bf16"

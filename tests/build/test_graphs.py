@@ -77,8 +77,6 @@ def test_decoder_equals_sam_model(
     decoder = Decoder(model).eval()
     rng = np.random.default_rng(1)
     shapes = [(1, 5, 1), (2, 1, 2), (3, 5, 3), (2, 5, 7), (1, 64, 1)]
-    if geometry == "slimsam-50" and kind != "points":
-        shapes = [(2, 5, 3)]  # pruning leaves the decoder as it is: only the weights are others
     for batch, count, points in shapes:
         embeddings = rng.normal(0, 1, (batch, 256, 64, 64)).astype(np.float32)
         rows = [some_prompts(kind, count, points, rng) for _ in range(batch)]

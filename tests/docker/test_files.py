@@ -48,6 +48,7 @@ def test_the_linter_finds_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_every_copied_path_exists_and_every_run_entry_is_copied(dockerfile: Path) -> None:
     copied: set[str] = set()
+    stages: set[str] = set()
     for line in instructions(dockerfile):
         word, _, rest = line.partition(" ")
         if word == "COPY":
@@ -60,7 +61,11 @@ def test_every_copied_path_exists_and_every_run_entry_is_copied(dockerfile: Path
             for path in re.findall(r'"(/[^"]+)"', line):
                 assert path in copied
         if word == "FROM":
-            assert re.fullmatch(r"\S+:\S*\d\S*( AS \w+)?", rest), f"{rest} is not pinned by tag"
+            base, _, stage = rest.partition(" AS ")
+            earlier = base in stages
+            assert earlier or re.fullmatch(r"\S+:\S*\d\S*", base), f"{base} is not pinned by tag"
+            copied = copied if earlier else set()
+            stages.add(stage)
 
 
 def test_the_gpu_images_are_of_one_release() -> None:
