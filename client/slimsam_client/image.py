@@ -18,6 +18,9 @@ from slimsam_client.errors import ImageError
 ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]
 """A path, encoded bytes, an open binary file, a PIL image, or an array HxW, HxWx3 or HxWx4."""
 
+Images = list[Any] | tuple[Any, ...]
+"""Several `ImageSource`s."""
+
 MAX_PIXELS: Final = 178_956_970
 """Pillow's own limit of pixels at which it speaks of a decompression bomb: 13,377 squared."""
 

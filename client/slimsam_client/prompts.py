@@ -59,8 +59,10 @@ def encode_prompts(
     Args:
         original_size: (height, width) of the image.
         input_size: (height, width) of the image in the 1024 frame.
-        points: (N, 2) or (P, N, 2), (x, y) in pixels of the original image, edges included.
-        labels: (N,) or (P, N), 1 foreground or 0 background; all foreground if not given.
+        points: (N, 2) or (P, N, 2) or a list of P arrays (N_i, 2), (x, y) in pixels of the original
+            image, edges included.
+        labels: (N,) or (P, N) or a list of P arrays (N_i,), 1 foreground or 0 background; all
+            foreground if not given.
         box: (4,) or (P, 4), x0, y0, x1, y1 in pixels of the original image.
         mask_input: (256, 256) or (1, 256, 256), logits of an earlier answer; all P prompts use it.
 
@@ -109,6 +111,8 @@ def _points(
         if labels is not None:
             raise PromptError("expected points for the labels, got labels alone")
         return None
+    if _is_ragged(points):
+        return _ragged(points, labels, size)
     coords = _numbers(points, "points")
     if coords.ndim not in (2, 3) or coords.shape[-1] != 2 or 0 in coords.shape:
         raise PromptError(
@@ -127,6 +131,40 @@ def _points(
     single = coords.ndim == 2
     coords, kinds = (coords[None], kinds[None]) if single else (coords, kinds)
     return coords, kinds.astype(np.int32), single
+
+
+def _is_ragged(points: ArrayLike) -> bool:
+    """Whether these are prompts of different lengths."""
+    if not isinstance(points, list | tuple):
+        return False
+    try:
+        lengths = {len(prompt) for prompt in points}
+    except TypeError:
+        return False
+    # Points of different lengths, [[1, 2], [3]], are a mistake and no prompts.
+    return len(lengths) > 1 and any(np.ndim(prompt[0]) == 1 for prompt in points if len(prompt))
+
+
+def _ragged(points: Any, labels: Any, size: tuple[int, int]) -> _Points:
+    """Prompts of different lengths, padded with absent points."""
+    if labels is not None and (not isinstance(labels, list | tuple) or len(labels) != len(points)):
+        raise PromptError(
+            f"labels: expected a list of {len(points)} arrays, one for each prompt's points"
+        )
+    longest = max(map(len, points))
+    coords, kinds = [], []
+    for index, prompt in enumerate(points):
+        try:
+            checked = _points(prompt, None if labels is None else labels[index], size)
+            assert checked is not None
+            if not checked[2]:
+                raise PromptError("points: expected shape (N, 2), got three axes")
+        except PromptError as error:
+            raise PromptError(f"prompt {index}: {error}") from error
+        pad = longest - checked[1].shape[1]
+        coords.append(np.pad(checked[0], ((0, 0), (0, pad), (0, 0))))
+        kinds.append(np.pad(checked[1], ((0, 0), (0, pad)), constant_values=ABSENT))
+    return np.concatenate(coords), np.concatenate(kinds), False
 
 
 def _boxes(box: ArrayLike | None, size: tuple[int, int]) -> _Boxes | None:

@@ -20,10 +20,16 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def to_inputs(spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> list[InferInput]:
-    """Bring arrays without a batch axis into a request for one row."""
+    """Bring arrays without a batch axis into a request for one row.
+
+    Optional inputs may be left out.
+    """
     inputs = []
     for tensor in spec.inputs:
-        array = np.ascontiguousarray(arrays[tensor.name][None])
+        if tensor.optional and tensor.name not in arrays:
+            continue
+        array = arrays[tensor.name]
+        array = np.ascontiguousarray(array[None] if spec.batched else array)
         item = InferInput(tensor.name, list(array.shape), tensor.dtype)
         item.set_data_from_numpy(array)
         inputs.append(item)
@@ -44,7 +50,7 @@ def from_result(spec: ModelSpec, result: InferResult, url: str) -> Arrays:
             raise ContractError(
                 f"{url}: expected the output {tensor.name} of {spec.name}, got none"
             )
-        arrays[tensor.name] = array[0]
+        arrays[tensor.name] = array[0] if spec.batched else array
     return arrays
 
 
@@ -109,11 +115,12 @@ def check_metadata(spec: ModelSpec, metadata: Mapping[str, Any], url: str) -> No
         }
         for tensor in expected:
             # The batch axis comes first and is -1 or, where the backend batches no further, 1.
-            shapes = [(batch, *tensor.dims) for batch in (-1, 1)]
+            batches: list[tuple[int, ...]] = [(-1,), (1,)] if spec.batched else [()]
+            shapes = [(*batch, *tensor.dims) for batch in batches]
             if found.get(tensor.name) not in [(tensor.dtype, shape) for shape in shapes]:
                 raise ContractError(
                     f"{url}: model {spec.name}: expected {kind[:-1]} {tensor.name} "
-                    f"{tensor.dtype} {list(tensor.dims)} and a batch axis, "
+                    f"{tensor.dtype} {list(tensor.dims)}{' and a batch axis' * spec.batched}, "
                     f"found {_described(found.get(tensor.name))}; serve the model repository of "
                     "this client's version"
                 )

@@ -1,0 +1,161 @@
+"""From a decoder's answer to the masks that everything mode keeps of it.
+
+Thresholds and scores are taken at full size, as SAM does, but only in the window of the image where
+a logit can reach the lower threshold: interpolation never exceeds the values that it lies between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS
+from slimsam_client.encodings import Rle, from_rle, to_box, to_rle
+from slimsam_client.everything.crops import CropBox
+from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.masks import resize_matrix
+from slimsam_client.wire import Arrays
+
+EDGE_PIXELS = 20.0
+"""A box closer than this to its crop's edge is cut off there (SAM's `is_box_near_crop_edge`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A mask that passed the filters.
+
+    Attributes:
+        window: the mask's part of the image that holds all of it.
+        corner: (x, y) of the window in the image.
+        box: x0, y0, x1, y1 of the mask in the image, last pixels' indices as SAM has them.
+        predicted_iou: the model's estimate.
+        stability_score: of the mask.
+        point: (x, y) in the image.
+        crop_box: of the crop that was looked at.
+    """
+
+    window: Rle
+    corner: tuple[int, int]
+    box: tuple[float, float, float, float]
+    predicted_iou: float
+    stability_score: float
+    point: tuple[float, float]
+    crop_box: CropBox
+
+    def full_mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Give the mask in the whole image, `size` (height, width)."""
+        mask = np.zeros(size, np.bool_)
+        height, width = self.window["size"]
+        x, y = self.corner
+        mask[y : y + height, x : x + width] = from_rle(self.window)
+        return mask
+
+
+def find_candidates(
+    answer: Arrays,
+    points: NDArray[np.float64],
+    crop_box: CropBox,
+    input_size: tuple[int, int],
+    image_size: tuple[int, ...],
+    settings: GenerateSettings,
+) -> list[Candidate]:
+    """Filter a decoder's answer.
+
+    Args:
+        answer: iou_predictions (P, 4) and low_res_masks (P, 4, 256, 256).
+        points: (P, 2), (x, y) in pixels of the crop.
+        crop_box: where the crop lies in the image.
+        input_size: (height, width) of the crop in the 1024 frame.
+        image_size: (height, width) of the image.
+        settings: thresholds.
+    """
+    scores = answer["iou_predictions"][:, 1:NUM_MASKS]
+    logits = answer["low_res_masks"][:, 1:NUM_MASKS]
+    found = []
+    good = scores > settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else scores == scores
+    for prompt, mask in np.argwhere(good):
+        candidate = _candidate(
+            logits[prompt, mask].astype(np.float32),
+            float(scores[prompt, mask]),
+            points[prompt],
+            crop_box,
+            input_size,
+            image_size,
+            settings,
+        )
+        if candidate is not None:
+            found.append(candidate)
+    return found
+
+
+def _candidate(
+    logits: NDArray[np.float32],
+    predicted_iou: float,
+    point: NDArray[np.float64],
+    crop_box: CropBox,
+    input_size: tuple[int, int],
+    image_size: tuple[int, ...],
+    settings: GenerateSettings,
+) -> Candidate | None:
+    left, top, right, bottom = crop_box
+    offset = settings.stability_score_offset
+    reached = logits > MASK_THRESHOLD - offset
+    rows = _window(reached.any(axis=1), input_size[0], bottom - top)
+    columns = _window(reached.any(axis=0), input_size[1], right - left)
+    if rows is None or columns is None:
+        values = np.zeros((0, 0), np.float32)
+        y = x = 0
+    else:
+        y, x = rows.start, columns.start
+        values = (
+            resize_matrix(input_size[0], bottom - top)[rows]
+            @ logits
+            @ resize_matrix(input_size[1], right - left)[columns].T
+        )
+    stability_score = _stability(values, offset)
+    # Not `<`: a mask without a pixel at either threshold has no score, and is dropped.
+    threshold = settings.stability_score_thresh
+    if threshold > 0 and not stability_score >= threshold:
+        return None
+    inside = values > MASK_THRESHOLD
+    bounds = to_box(inside)
+    # SAM gives an empty mask the box 0, 0, 0, 0.
+    x0, y0, x1, y1 = (0, 0, 0, 0) if bounds is None else (*bounds[:2], bounds[2] - 1, bounds[3] - 1)
+    shift_x, shift_y = (left, top) if bounds is None else (left + x, top + y)
+    box = (float(x0 + shift_x), float(y0 + shift_y), float(x1 + shift_x), float(y1 + shift_y))
+    if _cut_off(box, crop_box, image_size):
+        return None
+    return Candidate(
+        to_rle(inside if bounds is not None else np.zeros((1, 1), np.bool_)),
+        (left + x, top + y),
+        box,
+        predicted_iou,
+        stability_score,
+        (float(np.float32(point[0] + left)), float(np.float32(point[1] + top))),
+        crop_box,
+    )
+
+
+def _window(reached: NDArray[np.bool_], valid: int, size: int) -> slice | None:
+    """Pixels along one axis to which a cell that reaches the threshold contributes."""
+    touched = (resize_matrix(valid, size)[:, reached] > 0).any(axis=1)
+    pixels = np.flatnonzero(touched)
+    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else None
+
+
+def _stability(values: NDArray[np.float32], offset: float) -> float:
+    """IoU of the masks at the higher and the lower threshold (SAM's stability score)."""
+    union = np.count_nonzero(values > MASK_THRESHOLD - offset)
+    inner = np.count_nonzero(values > MASK_THRESHOLD + offset)
+    return float(np.float32(inner / union)) if union else float("nan")
+
+
+def _cut_off(box: tuple[float, ...], crop_box: CropBox, image_size: tuple[int, ...]) -> bool:
+    """Whether a box touches its crop's edge where the image goes on."""
+    whole = (0, 0, image_size[1], image_size[0])
+    return any(
+        abs(side - edge) <= EDGE_PIXELS and abs(side - end) > EDGE_PIXELS
+        for side, edge, end in zip(box, crop_box, whole, strict=True)
+    )

@@ -1,0 +1,141 @@
+"""Everything mode as a generator of calls: grids over crops, filters, suppression, records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimsam_client.calls import Call, Steps
+from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.encodings import rle_area, to_box, to_rle
+from slimsam_client.everything.candidates import Candidate, find_candidates
+from slimsam_client.everything.crops import CropBox, crop_boxes, point_grid
+from slimsam_client.everything.nms import box_nms
+from slimsam_client.everything.record import MaskRecord
+from slimsam_client.everything.regions import remove_small_regions
+from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.image import preprocess
+from slimsam_client.prompts import encode_prompts
+from slimsam_client.wire import prompt_arrays
+
+Progress = Callable[[int, int], object]
+"""Called with how many requests are done, and how many there are in all."""
+
+
+def generate_records(
+    image: NDArray[np.uint8], settings: GenerateSettings, progress: Progress | None
+) -> Steps[list[MaskRecord]]:
+    """Segment everything in an image.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        settings: of everything mode.
+        progress: told about each request that is done.
+
+    Returns:
+        The records, in SAM's order.
+    """
+    height, width = image.shape[:2]
+    layers = crop_boxes(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
+    jobs = [
+        (crop_box, max(settings.points_per_side // settings.crop_n_points_downscale_factor**i, 1))
+        for i, layer in enumerate(layers)
+        for crop_box in layer
+    ]
+    total = sum(1 + -(-(side**2) // settings.points_per_batch) for _, side in jobs)
+    done = 0
+
+    def advanced() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    kept: list[Candidate] = []
+    for crop_box, per_side in jobs:
+        kept += yield from _look_at_crop(image, crop_box, per_side, settings, advanced)
+    if len(jobs) > 1:
+        # The smaller crop knows better.
+        scores = np.array([1 / _area(candidate.crop_box) for candidate in kept], np.float32)
+        kept = _suppressed(kept, scores, settings.crop_nms_thresh)
+    if settings.min_mask_region_area > 0:
+        return _cleaned(kept, (height, width), settings)
+    return [_record(candidate, candidate.full_mask((height, width))) for candidate in kept]
+
+
+def _look_at_crop(
+    image: NDArray[np.uint8],
+    crop_box: CropBox,
+    per_side: int,
+    settings: GenerateSettings,
+    advanced: Callable[[], None],
+) -> Steps[list[Candidate]]:
+    x0, y0, x1, y1 = crop_box
+    size = (y1 - y0, x1 - x0)
+    frame, valid = preprocess(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    input_size = (int(valid[0]), int(valid[1]))
+    answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
+    embedding = {"image_embeddings": answer["image_embeddings"].copy()}
+    advanced()
+    found: list[Candidate] = []
+    points = point_grid(per_side, *size)
+    for start in range(0, len(points), settings.points_per_batch):
+        batch = points[start : start + settings.points_per_batch]
+        prompts = encode_prompts(size, input_size, batch[:, None])
+        answer = yield Call(DECODER, {**embedding, **prompt_arrays(prompts)})
+        found += find_candidates(answer, batch, crop_box, input_size, image.shape[:2], settings)
+        advanced()
+    scores = np.array([candidate.predicted_iou for candidate in found], np.float32)
+    return _suppressed(found, scores, settings.box_nms_thresh)
+
+
+def _suppressed(
+    candidates: list[Candidate], scores: NDArray[np.float32], threshold: float
+) -> list[Candidate]:
+    boxes = np.array([candidate.box for candidate in candidates], np.float32).reshape(-1, 4)
+    return [candidates[index] for index in box_nms(boxes, scores, threshold)]
+
+
+def _cleaned(
+    candidates: list[Candidate], size: tuple[int, int], settings: GenerateSettings
+) -> list[MaskRecord]:
+    """Remove small regions and holes, and then masks that have become duplicates by it."""
+    records, boxes, scores = [], [], []
+    for candidate in candidates:
+        mask, changed = remove_small_regions(
+            candidate.full_mask(size), settings.min_mask_region_area
+        )
+        bounds = to_box(mask)
+        box = (0, 0, 0, 0) if bounds is None else (*bounds[:2], bounds[2] - 1, bounds[3] - 1)
+        records.append(_record(candidate, mask, box if changed else candidate.box))
+        boxes.append(box)
+        scores.append(0.0 if changed else 1.0)  # prefer what did not need it
+    kept = box_nms(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        max(settings.box_nms_thresh, settings.crop_nms_thresh),
+    )
+    return [records[index] for index in kept]
+
+
+def _record(
+    candidate: Candidate, mask: NDArray[np.bool_], box: tuple[float, ...] | None = None
+) -> MaskRecord:
+    x0, y0, x1, y1 = candidate.box if box is None else box
+    left, top, right, bottom = candidate.crop_box
+    rle = to_rle(mask)
+    return MaskRecord(
+        rle,
+        rle_area(rle),
+        (float(x0), float(y0), float(x1 - x0), float(y1 - y0)),
+        candidate.predicted_iou,
+        candidate.stability_score,
+        candidate.point,
+        (float(left), float(top), float(right - left), float(bottom - top)),
+    )
+
+
+def _area(box: CropBox) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])

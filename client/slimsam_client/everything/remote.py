@@ -1,0 +1,93 @@
+"""Everything mode in the server's model: one call, records as tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from slimsam_client.calls import Call, Steps
+from slimsam_client.contract import AUTOMATIC
+from slimsam_client.everything.record import MaskRecord
+from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.image import ImageSource, load_image
+from slimsam_client.wire import Arrays
+
+
+def request_records(image: ImageSource, settings: GenerateSettings) -> Steps[list[MaskRecord]]:
+    """Have the server segment everything. Encoded images travel as they are."""
+    answer = yield Call(
+        AUTOMATIC, {**_image_tensor(image), "settings": _bytes_tensor([settings.to_json()])}
+    )
+    return from_tensors(answer)
+
+
+def to_tensors(records: Sequence[MaskRecord], original_size: tuple[int, int]) -> Arrays:
+    """Bring records into the model's outputs."""
+
+    def column(name: str, dtype: type, *shape: int) -> NDArray[Any]:
+        values = [getattr(record, name) for record in records]
+        return np.array(values, dtype).reshape(len(records), *shape)
+
+    return {
+        "boxes": column("bbox", np.float32, 4),
+        "areas": column("area", np.int64),
+        "predicted_iou": column("predicted_iou", np.float32),
+        "stability_score": column("stability_score", np.float32),
+        "point_coords": column("point_coords", np.float32, 2),
+        "crop_boxes": column("crop_box", np.float32, 4),
+        "rles": _bytes_tensor([record.rle["counts"] for record in records]),
+        "original_size": np.array(original_size, np.int32),
+    }
+
+
+def from_tensors(arrays: Arrays) -> list[MaskRecord]:
+    """Take records from the model's outputs."""
+    height, width = arrays["original_size"].tolist()
+    columns = (
+        arrays["rles"].tolist(),
+        arrays["areas"].tolist(),
+        arrays["boxes"].tolist(),
+        arrays["predicted_iou"].tolist(),
+        arrays["stability_score"].tolist(),
+        arrays["point_coords"].tolist(),
+        arrays["crop_boxes"].tolist(),
+    )
+    return [
+        MaskRecord(
+            {"size": [height, width], "counts": counts}, area, tuple(box), iou, stability,
+            tuple(point), tuple(crop_box),
+        )
+        for counts, area, box, iou, stability, point, crop_box in zip(*columns, strict=True)
+    ]  # fmt: skip
+
+
+def _image_tensor(image: ImageSource) -> Arrays:
+    encoded = _encoded(image)
+    if encoded is None:
+        return {"image": load_image(image)}
+    return {"image_bytes": _bytes_tensor([encoded])}
+
+
+def _encoded(image: ImageSource | IO[bytes]) -> bytes | None:
+    """The bytes of an encoded image, once it is known to be one; None for pixels."""
+    if isinstance(image, np.ndarray | Image.Image):
+        return None
+    if isinstance(image, str | os.PathLike):
+        load_image(image)  # for its errors
+        return Path(image).read_bytes()
+    if isinstance(image, bytes | bytearray | memoryview):
+        load_image(image)
+        return bytes(image)
+    return None
+
+
+def _bytes_tensor(values: Sequence[str | bytes]) -> NDArray[np.object_]:
+    array = np.empty(len(values), np.object_)
+    array[:] = [value.encode() if isinstance(value, str) else value for value in values]
+    return array

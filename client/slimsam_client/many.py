@@ -1,0 +1,55 @@
+"""Several images in one call: their prompts beside them, and one error for those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from numpy.typing import ArrayLike
+
+from slimsam_client.errors import BatchError, PromptError, SlimSamError
+
+T = TypeVar("T")
+
+
+def per_image(count: int, **prompts: ArrayLike | None) -> list[dict[str, Any]]:
+    """Take each image's prompts.
+
+    Args:
+        count: how many images there are.
+        prompts: for each argument a list with an entry for every image, or None.
+
+    Raises:
+        PromptError: a list is not as long as there are images.
+    """
+    for name, values in prompts.items():
+        if values is not None and (not isinstance(values, list | tuple) or len(values) != count):
+            got = len(values) if isinstance(values, list | tuple) else type(values).__name__
+            raise PromptError(
+                f"{name}: expected a list with an entry for each of the {count} images, got {got}"
+            )
+    return [
+        {name: None if values is None else values[index] for name, values in prompts.items()}  # type: ignore[index]
+        for index in range(count)
+    ]
+
+
+def joined(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """Give all results in order, or raise what went wrong.
+
+    Raises:
+        BatchError: images failed; it carries the others' results.
+    """
+    errors: dict[int, SlimSamError] = {}
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, SlimSamError):
+            errors[index] = outcome
+        elif isinstance(outcome, BaseException):
+            raise outcome
+    results: list[Any] = [
+        None if isinstance(outcome, BaseException) else outcome for outcome in outcomes
+    ]
+    if errors:
+        first = min(errors)
+        raise BatchError(errors, results) from errors[first]
+    return results
