@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from references import stand_in_for_torchvision
 from transformers import SamModel
 
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.random_checkpoint import random_checkpoint
 from slimsam_build.repository import build
+from slimsam_client import AsyncSlimSam, SlimSam
 from slimsam_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +46,23 @@ def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = copy_repository(tmp_path_factory.mktemp("demo"))
     build(load_checkpoint("demo"), "openvino", "fp32", directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_repository: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(demo_repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> SamModel:
+    return load_checkpoint("demo").model
+
+
+@pytest.fixture
+def plain_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What segment-anything and transformers' pipeline need of torchvision."""
+    stand_in_for_torchvision(monkeypatch)
 
 
 @pytest.fixture
@@ -96,3 +119,40 @@ def serve(built: Callable[[str], Path]) -> Iterator[Callable[[str], EmbeddedServ
     yield for_target
     for server in servers.values():
         server.stop()
+
+
+class Driven:
+    """An asynchronous client whose methods are run to their end: a test of both clients fits it."""
+
+    def __init__(self, sam: AsyncSlimSam, loop: asyncio.AbstractEventLoop) -> None:
+        self._sam = sam
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._sam, name)
+        if name == "with_options":
+            return lambda **options: Driven(method(**options), self._loop)
+        if not inspect.iscoroutinefunction(method):
+            return method
+        return lambda *args, **options: self._loop.run_until_complete(method(*args, **options))
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(params=["SlimSam", "AsyncSlimSam"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Make a client of either kind, with `SlimSam`'s arguments; it is closed at the end."""
+    with ExitStack() as stack:
+        if request.param == "SlimSam":
+            yield lambda *args, **settings: stack.enter_context(SlimSam(*args, **settings))
+            return
+        loop = asyncio.new_event_loop()
+        stack.callback(loop.close)
+
+        def driven(*args: Any, **settings: Any) -> Driven:
+            sam = AsyncSlimSam(*args, **settings)
+            stack.callback(lambda: loop.run_until_complete(sam.close()))
+            return Driven(sam, loop)
+
+        yield driven

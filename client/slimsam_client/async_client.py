@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from numpy.typing import ArrayLike
-from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
 from slimsam_client import operations
+from slimsam_client.async_connection import AsyncConnection
 from slimsam_client.calls import Done, Steps, advance
-from slimsam_client.client import SECONDS_BETWEEN_LOOKS, SECONDS_FOR_A_LOOK
-from slimsam_client.connection import Headers, RequestOptions, Tls, channel
-from slimsam_client.contract import AUTOMATIC, MODELS, ModelSpec
-from slimsam_client.errors import SlimSamError, from_triton, model_not_ready, nothing_answers
+from slimsam_client.contract import AUTOMATIC
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
 from slimsam_client.image import Images, ImageSource
-from slimsam_client.many import joined, per_image
+from slimsam_client.many import checked_concurrency, checked_images, joined, per_image
+from slimsam_client.options import Headers, RequestOptions
 from slimsam_client.results import Embedding, Prediction
-from slimsam_client.wire import Arrays, check_metadata, from_result, to_inputs, to_outputs
+from slimsam_client.shared_memory.pool import RegionPool
+from slimsam_client.tls import Tls
 
 T = TypeVar("T")
 
@@ -31,8 +28,9 @@ T = TypeVar("T")
 class AsyncSlimSam:
     """`SlimSam` for asyncio: the same arguments, results and errors.
 
-    One client serves any number of tasks of one event loop. Cancelling a task cancels its request
-    on the server. Images are read and masks are scaled in threads, so the loop stays free.
+    One client serves any number of tasks of one event loop. It may be made before that loop, and
+    used again in a later one. Cancelling a task cancels its request on the server. Images are read
+    and masks are scaled in threads, so the loop stays free.
 
     Args:
         url: as for `SlimSam`, like the rest.
@@ -40,6 +38,7 @@ class AsyncSlimSam:
         ssl: as for `SlimSam`.
         headers: as for `SlimSam`.
         concurrency: as for `SlimSam`.
+        shared_memory: as for `SlimSam`.
     """
 
     def __init__(
@@ -50,12 +49,12 @@ class AsyncSlimSam:
         ssl: bool | Tls = False,
         headers: Headers | None = None,
         concurrency: int = 8,
+        shared_memory: bool = False,
     ) -> None:
         self.url = url
-        self.concurrency = concurrency
+        self.concurrency = checked_concurrency(concurrency)
         self._options = RequestOptions(timeout, headers)
-        self._triton = InferenceServerClient(**channel(url, ssl))
-        self._checked: set[str] = set()
+        self._connection = AsyncConnection(url, ssl, RegionPool() if shared_memory else None)
 
     async def __aenter__(self) -> AsyncSlimSam:
         """Return the client itself."""
@@ -72,7 +71,7 @@ class AsyncSlimSam:
 
     async def close(self) -> None:
         """Close the channel; requests in flight fail."""
-        await self._triton.close()
+        await self._connection.close(self._options)
 
     def with_options(
         self,
@@ -92,15 +91,11 @@ class AsyncSlimSam:
 
     async def ready(self) -> bool:
         """As `SlimSam.ready`."""
-        return await self._missing() is None
+        return await self._connection.missing(self._options) is None
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """As `SlimSam.wait_until_ready`."""
-        deadline = time.monotonic() + timeout
-        while (missing := await self._missing()) is not None:
-            if time.monotonic() >= deadline:
-                raise missing
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await self._connection.wait_until_ready(self._options, timeout)
 
     @overload
     async def embed(self, image: ImageSource) -> Embedding: ...
@@ -111,7 +106,7 @@ class AsyncSlimSam:
     async def embed(self, image: ImageSource | Images) -> Embedding | list[Embedding]:
         """As `SlimSam.embed`."""
         if isinstance(image, list | tuple):
-            return await self._run_many([operations.embed(one) for one in image])
+            return await self._run_many([operations.embed(one) for one in checked_images(image)])
         return await self._run(operations.embed(image))
 
     async def predict(
@@ -167,7 +162,7 @@ class AsyncSlimSam:
             return await self._run_many(
                 [
                     operations.segment(one, **prompt, multimask_output=multimask_output)
-                    for one, prompt in zip(image, prompts, strict=True)
+                    for one, prompt in zip(checked_images(image), prompts, strict=True)
                 ]
             )
         return await self._run(
@@ -183,14 +178,14 @@ class AsyncSlimSam:
     ) -> list[MaskRecord]:
         """As `SlimSam.generate`; `progress` is called in a thread."""
         if on_server is None:
-            on_server = await self._has(AUTOMATIC)
+            on_server = await self._connection.serves(AUTOMATIC, self._options)
         return await self._run(operations.generate(image, settings, progress, on_server))
 
     async def _run(self, steps: Steps[T]) -> T:
         step = await asyncio.to_thread(advance, steps, None)
         while not isinstance(step, Done):
-            answer = await self._infer(step.spec, step.arrays)
-            step = await asyncio.to_thread(advance, steps, answer)
+            with await self._connection.infer(step.spec, step.arrays, self._options) as answer:
+                step = await asyncio.to_thread(advance, steps, answer)
         return step.result
 
     async def _run_many(self, operations_: Sequence[Steps[T]]) -> list[T]:
@@ -202,69 +197,3 @@ class AsyncSlimSam:
 
         outcomes = await asyncio.gather(*map(limited, operations_), return_exceptions=True)
         return joined(outcomes)
-
-    async def _infer(self, spec: ModelSpec, arrays: Arrays) -> Arrays:
-        await self._check(spec)
-        request = self._options.for_request()
-        try:
-            result = await self._triton.infer(
-                spec.name, to_inputs(spec, arrays), outputs=to_outputs(spec), **request
-            )
-        except InferenceServerException as error:
-            raise await self._translated(error, request["request_id"]) from error
-        return from_result(spec, result, self.url)
-
-    async def _check(self, spec: ModelSpec) -> None:
-        """Compare the server's model with the contract, the first time it is used."""
-        if spec.name in self._checked:
-            return
-        try:
-            metadata = await self._triton.get_model_metadata(
-                spec.name,
-                headers=self._options.metadata(),
-                as_json=True,
-                client_timeout=self._options.timeout,
-            )
-        except InferenceServerException as error:
-            raise await self._translated(error) from error
-        check_metadata(spec, metadata, self.url)
-        self._checked.add(spec.name)
-
-    async def _missing(self) -> SlimSamError | None:
-        """What keeps the server from being ready."""
-        if not await self._lives():
-            return nothing_answers(self.url)
-        for spec in MODELS:
-            try:
-                ready = await self._has(spec)
-            except SlimSamError as error:
-                return error
-            if not ready:
-                return model_not_ready(self.url, spec.name)
-        return None
-
-    async def _has(self, spec: ModelSpec) -> bool:
-        try:
-            return bool(
-                await self._triton.is_model_ready(
-                    spec.name, headers=self._options.metadata(), client_timeout=SECONDS_FOR_A_LOOK
-                )
-            )
-        except InferenceServerException as error:
-            raise await self._translated(error) from error
-
-    async def _lives(self) -> bool:
-        try:
-            return bool(
-                await self._triton.is_server_live(
-                    headers=self._options.metadata(), client_timeout=SECONDS_FOR_A_LOOK
-                )
-            )
-        except InferenceServerException:
-            return False
-
-    async def _translated(
-        self, error: InferenceServerException, request_id: str = ""
-    ) -> SlimSamError:
-        unclear = str(error.status()).endswith("UNAVAILABLE")
-        return from_triton(error, self.url, unclear and await self._lives(), request_id)

@@ -32,7 +32,10 @@ class Done(Generic[T]):
 
 
 Steps = Generator[Call, Arrays, T]
-"""An operation: yields calls, is sent each one's answer, and returns its result."""
+"""An operation: yields calls, is sent each one's answer, and returns its result.
+
+An answer is lent until the next call: it may lie in memory that is used again. What is kept of it
+is copied."""
 
 
 def advance(steps: Steps[T], answer: Arrays | None) -> Call | Done[T]:

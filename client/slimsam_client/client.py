@@ -4,47 +4,46 @@ from __future__ import annotations
 
 import contextvars
 import copy
-import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from numpy.typing import ArrayLike
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
 from slimsam_client import operations
 from slimsam_client.calls import Done, Steps, advance
-from slimsam_client.connection import Headers, RequestOptions, Tls, channel
-from slimsam_client.contract import AUTOMATIC, MODELS, ModelSpec
-from slimsam_client.errors import SlimSamError, from_triton, model_not_ready, nothing_answers
+from slimsam_client.connection import Connection
+from slimsam_client.contract import AUTOMATIC
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
 from slimsam_client.image import Images, ImageSource
-from slimsam_client.many import joined, per_image
+from slimsam_client.many import checked_concurrency, checked_images, joined, per_image
+from slimsam_client.options import Headers, RequestOptions
 from slimsam_client.results import Embedding, Prediction
-from slimsam_client.wire import Arrays, check_metadata, from_result, to_inputs, to_outputs
+from slimsam_client.shared_memory.pool import RegionPool
+from slimsam_client.tls import Tls
 
 T = TypeVar("T")
-
-SECONDS_BETWEEN_LOOKS = 0.25
-SECONDS_FOR_A_LOOK = 5.0
 
 
 class SlimSam:
     """Segments images on a Triton server that serves the SlimSAM model repository.
 
-    Safe to share between threads. Use it as a context manager, or call `close`. A request that
-    finds the server unavailable is tried again, up to five times, within its timeout.
+    Safe to share between threads. Use it as a context manager, or call `close`.
+
+    A request that finds the server away is sent again, after pauses that grow to two seconds, for
+    as long as its timeout allows: it outlasts a restart. A client that never had an answer reports
+    at once that nothing answers; `wait_until_ready` waits for a server that is yet to start.
 
     Args:
         url: host:port of the server's gRPC service.
         timeout: seconds that one request may take; queueing, transport and retries included.
-        ssl: True for TLS with the system's certificates, or `Tls` with files, for mutual TLS too.
+        ssl: True for TLS with gRPC's root certificates, or `Tls` with files, for mutual TLS too.
         headers: gRPC metadata of every request, such as `{"authorization": "Bearer ..."}`; or a
-            function that gives it.
+            function that gives it, which is called for every attempt and must not take long.
         concurrency: how many images of a list are under way at once.
+        shared_memory: True moves images, embeddings and masks through shared memory instead of
+            gRPC; for a server on this host that allows it.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -58,13 +57,12 @@ class SlimSam:
         ssl: bool | Tls = False,
         headers: Headers | None = None,
         concurrency: int = 8,
+        shared_memory: bool = False,
     ) -> None:
         self.url = url
-        self.concurrency = concurrency
+        self.concurrency = checked_concurrency(concurrency)
         self._options = RequestOptions(timeout, headers)
-        self._triton = InferenceServerClient(**channel(url, ssl))
-        self._checked: set[str] = set()
-        self._lock = threading.Lock()
+        self._connection = Connection(url, ssl, RegionPool() if shared_memory else None)
 
     def __enter__(self) -> SlimSam:
         """Return the client itself."""
@@ -81,7 +79,7 @@ class SlimSam:
 
     def close(self) -> None:
         """Close the channel; requests in flight fail."""
-        self._triton.close()
+        self._connection.close(self._options)
 
     def with_options(
         self,
@@ -110,7 +108,7 @@ class SlimSam:
 
     def ready(self) -> bool:
         """Whether a server answers and serves all models."""
-        return self._missing() is None
+        return self._connection.missing(self._options) is None
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait for a server that serves all models.
@@ -121,12 +119,9 @@ class SlimSam:
         Raises:
             ServerUnavailableError: nothing answered until then.
             ModelNotReadyError: a server answered, but a model was not ready.
+            AccessDeniedError: it wants other headers.
         """
-        deadline = time.monotonic() + timeout
-        while (missing := self._missing()) is not None:
-            if time.monotonic() >= deadline:
-                raise missing
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+        self._connection.wait_until_ready(self._options, timeout)
 
     @overload
     def embed(self, image: ImageSource) -> Embedding: ...
@@ -151,7 +146,7 @@ class SlimSam:
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         if isinstance(image, list | tuple):
-            return self._run_many([operations.embed(one) for one in image])
+            return self._run_many([operations.embed(one) for one in checked_images(image)])
         return self._run(operations.embed(image))
 
     def predict(
@@ -167,8 +162,8 @@ class SlimSam:
 
         Args:
             embedding: of `embed`.
-            points: (N, 2), or (P, N, 2) for P prompts, or a list of P arrays (N_i, 2); (x, y) in
-                pixels of the original image.
+            points: (N, 2), or (P, N, 2) for P prompts, or a list of P arrays (N_i, 2), of which
+                some may be empty where there are boxes; (x, y) in pixels of the original image.
             labels: (N,), (P, N), or a list of P arrays (N_i,); 1 foreground, 0 background; all
                 foreground if not given.
             box: (4,), or (P, 4) for P prompts; x0, y0, x1, y1 in pixels of the original image.
@@ -246,7 +241,7 @@ class SlimSam:
             return self._run_many(
                 [
                     operations.segment(one, **prompt, multimask_output=multimask_output)
-                    for one, prompt in zip(image, prompts, strict=True)
+                    for one, prompt in zip(checked_images(image), prompts, strict=True)
                 ]
             )
         return self._run(
@@ -278,13 +273,14 @@ class SlimSam:
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         if on_server is None:
-            on_server = self._has(AUTOMATIC)
+            on_server = self._connection.serves(AUTOMATIC, self._options)
         return self._run(operations.generate(image, settings, progress, on_server))
 
     def _run(self, steps: Steps[T]) -> T:
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, self._infer(step.spec, step.arrays))
+            with self._connection.infer(step.spec, step.arrays, self._options) as answer:
+                step = advance(steps, answer)
         return step.result
 
     def _run_many(self, operations_: Sequence[Steps[T]]) -> list[T]:
@@ -299,68 +295,3 @@ class SlimSam:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return joined(outcomes)
-
-    def _infer(self, spec: ModelSpec, arrays: Arrays) -> Arrays:
-        self._check(spec)
-        request = self._options.for_request()
-        try:
-            result = self._triton.infer(
-                spec.name, to_inputs(spec, arrays), outputs=to_outputs(spec), **request
-            )
-        except InferenceServerException as error:
-            raise self._translated(error, request["request_id"]) from error
-        return from_result(spec, result, self.url)
-
-    def _check(self, spec: ModelSpec) -> None:
-        """Compare the server's model with the contract, the first time it is used."""
-        if spec.name in self._checked:
-            return
-        try:
-            metadata = self._triton.get_model_metadata(
-                spec.name,
-                headers=self._options.metadata(),
-                as_json=True,
-                client_timeout=self._options.timeout,
-            )
-        except InferenceServerException as error:
-            raise self._translated(error) from error
-        check_metadata(spec, metadata, self.url)
-        with self._lock:
-            self._checked.add(spec.name)
-
-    def _missing(self) -> SlimSamError | None:
-        """What keeps the server from being ready."""
-        if not self._lives():
-            return nothing_answers(self.url)
-        for spec in MODELS:
-            try:
-                ready = self._has(spec)
-            except SlimSamError as error:
-                return error
-            if not ready:
-                return model_not_ready(self.url, spec.name)
-        return None
-
-    def _has(self, spec: ModelSpec) -> bool:
-        try:
-            return bool(
-                self._triton.is_model_ready(
-                    spec.name, headers=self._options.metadata(), client_timeout=SECONDS_FOR_A_LOOK
-                )
-            )
-        except InferenceServerException as error:
-            raise self._translated(error) from error
-
-    def _lives(self) -> bool:
-        try:
-            return bool(
-                self._triton.is_server_live(
-                    headers=self._options.metadata(), client_timeout=SECONDS_FOR_A_LOOK
-                )
-            )
-        except InferenceServerException:
-            return False
-
-    def _translated(self, error: InferenceServerException, request_id: str = "") -> SlimSamError:
-        unclear = str(error.status()).endswith("UNAVAILABLE")
-        return from_triton(error, self.url, unclear and self._lives(), request_id)

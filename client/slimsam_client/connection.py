@@ -1,142 +1,174 @@
-"""How the clients reach a server: channel arguments, TLS, headers, deadlines, request ids."""
+"""One server, reached from threads: deadlines, retries, and errors in the client's words."""
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+import time
+from contextlib import closing
+from typing import Any, Final, TypeVar
 
-import grpc
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
-from slimsam_client.errors import SettingsError
-from slimsam_client.tracing import inject_context
+from slimsam_client.calls import Call, Done
+from slimsam_client.channel import channel
+from slimsam_client.contract import MODELS, ModelSpec
+from slimsam_client.errors import (
+    AccessDeniedError,
+    SlimSamError,
+    client_closed,
+    from_triton,
+    model_not_ready,
+    not_up,
+)
+from slimsam_client.exchange import Exchange, proceed
+from slimsam_client.inference import Lent, infer
+from slimsam_client.options import RequestOptions
+from slimsam_client.retries import is_passing, pauses
+from slimsam_client.shared_memory.pool import RegionPool
+from slimsam_client.tls import Tls
+from slimsam_client.wire import Arrays, check_metadata
 
-Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
-"""gRPC metadata of every request, or a function that gives it, for tokens that expire."""
+T = TypeVar("T")
 
-MAX_MESSAGE_BYTES: Final = 2**31 - 1
-"""gRPC's own limit, and the server's. Passing any channel argument drops tritonclient's."""
-
-RETRIES: Final = {
-    "methodConfig": [
-        {
-            # Inferences alone: they change nothing on the server, and the first call of a client
-            # that has the wrong address should say so at once.
-            "name": [{"service": "inference.GRPCInferenceService", "method": "ModelInfer"}],
-            "retryPolicy": {
-                "maxAttempts": 5,  # gRPC's own limit
-                "initialBackoff": "0.25s",
-                "maxBackoff": "5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-"""gRPC's retry policy (grpc/proposal A6): it jitters the backoff and ends at the deadline."""
+SECONDS_FOR_A_LOOK: Final = 5.0
+"""How long a server may take to say that it is ready."""
+SHORTEST_LOOK: Final = 1.0
+SECONDS_BETWEEN_LOOKS: Final = 0.25
 
 
-@dataclass(frozen=True)
-class Tls:
-    """Files of a TLS connection, PEM.
-
-    Attributes:
-        root_certificates: who may have signed the server's certificate; None: the system's.
-        certificate_chain: the client's own certificate, for mutual TLS.
-        private_key: the key of `certificate_chain`.
-    """
-
-    root_certificates: str | os.PathLike[str] | None = None
-    certificate_chain: str | os.PathLike[str] | None = None
-    private_key: str | os.PathLike[str] | None = None
-
-
-@dataclass(frozen=True)
-class RequestOptions:
-    """What accompanies every request.
-
-    Attributes:
-        timeout: seconds that one request may take: queueing, transport and retries included.
-        headers: gRPC metadata, or a function that gives it.
-        request_id: the id of the requests; None makes one for each.
-    """
-
-    timeout: float
-    headers: Headers | None = None
-    request_id: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.timeout < float("inf"):
-            raise SettingsError(f"timeout: expected seconds above 0, got {self.timeout}")
-
-    def for_request(self) -> dict[str, Any]:
-        """Give the arguments that an inference of tritonclient takes."""
-        return {
-            "client_timeout": self.timeout,
-            "headers": self.metadata(),
-            "request_id": self.request_id or uuid.uuid4().hex,
-        }
-
-    def metadata(self) -> dict[str, str]:
-        """Give the headers of now, the trace context among them."""
-        given = self.headers() if callable(self.headers) else self.headers
-        return inject_context({name.lower(): value for name, value in (given or {}).items()})
-
-
-def channel(url: str, ssl: bool | Tls) -> dict[str, Any]:
-    """Give the arguments that either client of tritonclient takes.
+class Connection:
+    """A channel to one server; safe to share between threads.
 
     Args:
-        url: host:port.
-        ssl: False for plain text, True for TLS with the system's certificates, or its files.
-
-    Raises:
-        SettingsError: a file of `ssl` cannot be read, or half of a pair is missing.
+        url: as for `channel`.
+        ssl: as for `channel`.
+        regions: shared memory for large tensors; None sends them.
     """
-    arguments: dict[str, Any] = {
-        "url": url,
-        "channel_args": [
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.service_config", json.dumps(RETRIES)),
-            # Above this many bytes gRPC does not retry; its default of 256 KiB is less than an
-            # image or an embedding. A limit, not an allocation.
-            ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
-            # A server that was restarted is found again within a retry's backoff.
-            ("grpc.initial_reconnect_backoff_ms", 250),
-            ("grpc.max_reconnect_backoff_ms", 2000),
-        ],
-    }
-    if ssl:
-        arguments["creds"] = _credentials(Tls() if ssl is True else ssl)
-    return arguments
 
+    def __init__(self, url: str, ssl: bool | Tls, regions: RegionPool | None = None) -> None:
+        self.url = url
+        self._regions = regions
+        self._triton = InferenceServerClient(**channel(url, ssl))
+        self._closed = False
+        # A server that never answered is probably not there; one that did is waited for.
+        self._answered = False
+        self._checked: set[str] = set()
 
-def _credentials(tls: Tls) -> grpc.ChannelCredentials:
-    if (tls.certificate_chain is None) != (tls.private_key is None):
-        raise SettingsError(
-            "ssl: expected certificate_chain and private_key together, got one of them"
-        )
-    return grpc.ssl_channel_credentials(
-        _read(tls.root_certificates, "root_certificates"),
-        _read(tls.private_key, "private_key"),
-        _read(tls.certificate_chain, "certificate_chain"),
-    )
+    def close(self, options: RequestOptions) -> None:
+        """Close the channel; requests in flight fail."""
+        try:
+            if self._regions is not None and not self._closed:
+                until = time.monotonic() + SECONDS_FOR_A_LOOK
+                self._make(self._regions.close(), options, until)
+        finally:
+            self._closed = True
+            self._triton.close()
 
+    def infer(self, spec: ModelSpec, arrays: Arrays, options: RequestOptions) -> Lent:
+        """Have a model answer, within the options' timeout.
 
-def _read(path: str | os.PathLike[str] | None, name: str) -> bytes | None:
-    if path is None:
+        Returns:
+            The answer in a context, with which it ends.
+        """
+        until = time.monotonic() + options.timeout
+        if spec.name not in self._checked:
+            metadata = self._call(
+                "get_model_metadata", options, until, model_name=spec.name, as_json=True
+            )
+            check_metadata(spec, metadata, self.url)
+            self._checked.add(spec.name)
+        exchange = infer(Call(spec, arrays), self.url, options.new_id(), self._regions)
+        return self._make(exchange, options, until)
+
+    def serves(self, spec: ModelSpec, options: RequestOptions) -> bool:
+        """Whether the server serves a model."""
+        until = time.monotonic() + options.timeout
+        return bool(self._call("is_model_ready", options, until, model_name=spec.name))
+
+    def missing(
+        self, options: RequestOptions, seconds: float = SECONDS_FOR_A_LOOK
+    ) -> SlimSamError | None:
+        """Say what keeps the server from serving all models; it is asked once."""
+        until = time.monotonic() + seconds
+        lives = False
+        try:
+            lives = bool(self._send("is_server_live", options, until))
+            for spec in MODELS:
+                if not self._send("is_model_ready", options, until, model_name=spec.name):
+                    return model_not_ready(self.url, spec.name)
+        except InferenceServerException as error:
+            return not_up(error, self.url, lives)
         return None
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"ssl: {name}: expected a readable PEM file, got {path}: {error.strerror}"
-        ) from error
-    if b"-----BEGIN" not in content:
-        raise SettingsError(f"ssl: {name}: expected a PEM file, got something else in {path}")
-    return content
+
+    def wait_until_ready(self, options: RequestOptions, seconds: float) -> None:
+        """Wait for a server that serves all models.
+
+        Raises:
+            SlimSamError: what was missing at the end, or what waiting does not change.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            look = min(max(left, SHORTEST_LOOK), SECONDS_FOR_A_LOOK)
+            missing = self.missing(options, look)
+            if missing is None:
+                return
+            if left <= 0 or isinstance(missing, AccessDeniedError):
+                raise missing
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _make(self, exchange: Exchange[T], options: RequestOptions, until: float) -> T:
+        """Make the calls of an exchange, and give its result."""
+        with closing(exchange):  # so that one that is interrupted ends at once
+            step = proceed(exchange, None)
+            while not isinstance(step, Done):
+                outcome: object
+                try:
+                    outcome = self._call(step.method, options, until, step.again, **step.arguments)
+                except SlimSamError as error:
+                    outcome = error
+                step = proceed(exchange, outcome)
+            return step.result
+
+    def _call(
+        self,
+        method: str,
+        options: RequestOptions,
+        until: float,
+        again: bool = True,
+        **arguments: Any,
+    ) -> Any:
+        """Send a request, and `again` while the server is away and there is time left."""
+        waits = pauses()
+        while True:
+            try:
+                return self._send(method, options, until, **arguments)
+            except InferenceServerException as error:
+                pause = next(waits)
+                in_time = time.monotonic() + pause < until
+                if not (again and self._answered and is_passing(error) and in_time):
+                    lives = is_passing(error) and self._lives(options)
+                    raise from_triton(
+                        error, self.url, lives, arguments.get("request_id", "")
+                    ) from error
+            time.sleep(pause)
+
+    def _send(self, method: str, options: RequestOptions, until: float, **arguments: Any) -> Any:
+        headers = options.metadata()
+        try:
+            answer = getattr(self._triton, method)(
+                **arguments, headers=headers, client_timeout=until - time.monotonic()
+            )
+        except ValueError as error:  # gRPC's, for a closed channel
+            if self._closed:
+                raise client_closed(self.url) from error
+            raise
+        self._answered = True
+        return answer
+
+    def _lives(self, options: RequestOptions) -> bool:
+        until = time.monotonic() + SHORTEST_LOOK
+        try:
+            return bool(self._send("is_server_live", options, until))
+        except InferenceServerException:
+            return False

@@ -3,13 +3,18 @@
     SlimSamError
     ├── ImageError (ValueError)       the image cannot be read or used
     ├── PromptError (ValueError)      the prompts do not describe anything in the image
+    ├── MaskError (ValueError)        a mask, or an encoding of one, cannot be used
     ├── SettingsError (ValueError)    a setting of the client or of everything mode is wrong
+    ├── ImageNotSetError (RuntimeError)
+    │                                 `Predictor` was asked before it had an image
     ├── MissingExtraError             an optional package is needed and not installed
     ├── BatchError                    some of several images failed; the others' results are in it
     ├── ServerUnavailableError        nothing answers at the address
     ├── ModelNotReadyError            a server answers, but does not serve the models (yet)
     ├── RequestTimeoutError           no answer within the timeout
     ├── RequestCancelledError         the client was closed, or the server cancelled the request
+    ├── AccessDeniedError             the server, or a proxy before it, wants other headers
+    ├── SharedMemoryError             the server and this process cannot share memory
     ├── ContractError                 the server's models are not the ones this client speaks to
     ├── InvalidRequestError           the server refused the request's tensors
     └── ServerError                   the server failed, for a reason of its own
@@ -37,8 +42,16 @@ class PromptError(SlimSamError, ValueError):
     """The prompts do not describe anything in the image."""
 
 
+class MaskError(SlimSamError, ValueError):
+    """A mask, or an encoding of one, cannot be used."""
+
+
 class SettingsError(SlimSamError, ValueError):
     """A setting of the client or of everything mode is wrong."""
+
+
+class ImageNotSetError(SlimSamError, RuntimeError):
+    """`Predictor` was asked before it had an image."""
 
 
 class MissingExtraError(SlimSamError, ImportError):
@@ -62,9 +75,13 @@ class BatchError(SlimSamError):
         self.errors = dict(errors)
         self.results = list(results)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by what it was made of, so that process pools can raise it."""
+        return type(self), (self.errors, self.results)
+
 
 class ServerUnavailableError(SlimSamError):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or not in the TLS that was asked for."""
 
 
 class ModelNotReadyError(SlimSamError):
@@ -79,6 +96,14 @@ class RequestCancelledError(SlimSamError):
     """The client was closed, or the server cancelled the request."""
 
 
+class AccessDeniedError(SlimSamError):
+    """The server, or a proxy before it, wants other headers."""
+
+
+class SharedMemoryError(SlimSamError):
+    """The server and this process cannot share memory."""
+
+
 class ContractError(SlimSamError):
     """The server's models are not the ones that this client speaks to."""
 
@@ -91,11 +116,11 @@ class ServerError(SlimSamError):
     """The server failed, for a reason of its own."""
 
 
-def nothing_answers(url: str) -> ServerUnavailableError:
-    """Give the error for an address without a server."""
-    return ServerUnavailableError(
-        f"{url}: expected a Triton server (gRPC), nothing answers; check the address and start it, "
-        "for example with slimsam-serve"
+def client_closed(url: str) -> RequestCancelledError:
+    """Give the error for a request of a client that was closed."""
+    return RequestCancelledError(
+        f"{url}: expected an open client, this one is closed; "
+        "make another, or close it after its last request"
     )
 
 
@@ -105,6 +130,19 @@ def model_not_ready(url: str, model: str) -> ModelNotReadyError:
         f"{url}: expected model {model} to be ready, it is not; "
         "check the server's model repository and log"
     )
+
+
+def not_up(error: InferenceServerException, url: str, server_lives: bool) -> SlimSamError:
+    """Translate the error of a look whether a server is up.
+
+    Args:
+        error: what tritonclient raised.
+        url: address that was called.
+        server_lives: whether it had said so before.
+    """
+    if error.status() == "StatusCode.DEADLINE_EXCEEDED" and not server_lives:
+        return ServerUnavailableError(f"{url}: {_unreachable('no answer')}")
+    return from_triton(error, url, server_lives)
 
 
 def from_triton(
@@ -133,11 +171,14 @@ def from_triton(
         )
     if status == "CANCELLED":
         return RequestCancelledError(f"{where}: the request was cancelled ({said})")
-    if status == "UNAVAILABLE" and not server_lives:
-        return ServerUnavailableError(
-            f"{where}: expected a Triton server (gRPC), nothing answers; "
-            f"check the address and start it, for example with slimsam-serve ({said})"
+    # Triton says UNAVAILABLE for a header that --grpc-restricted-protocol asks for.
+    if status in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "protocol is restricted" in said:
+        return AccessDeniedError(
+            f"{where}: expected the right to send this request, the server says: {said}; "
+            "give the client other headers"
         )
+    if status == "UNAVAILABLE" and not server_lives:
+        return ServerUnavailableError(f"{where}: {_unreachable(said)}")
     if status in ("UNAVAILABLE", "NOT_FOUND"):
         return ModelNotReadyError(
             f"{where}: expected the models slimsam, slimsam_encoder and slimsam_decoder to be "
@@ -146,3 +187,47 @@ def from_triton(
     if status == "INVALID_ARGUMENT":
         return InvalidRequestError(f"{where}: the server refused the request: {said}")
     return ServerError(f"{where}: the server failed ({status}): {said}; see the server's log")
+
+
+def shared_memory_refused(error: SlimSamError) -> SharedMemoryError | None:
+    """Give the error for a server that does not share memory; None if it failed otherwise.
+
+    Args:
+        error: of the attempt to register a region.
+    """
+    said = str(error)
+    if "open shared memory region" in said:
+        return SharedMemoryError(
+            "shared_memory: expected a server on this host, of the same user and with the same "
+            "/dev/shm (docker run --ipc=host), this one cannot open this process's memory; "
+            f"do without shared_memory ({said})"
+        )
+    denied = isinstance(error, AccessDeniedError)
+    # "Client shared memory is disabled" (26.04 and later), and servers that are not Triton.
+    if denied or "shared memory" in said or "UNIMPLEMENTED" in said:
+        return SharedMemoryError(
+            "shared_memory: expected a server that allows it, this one does not; start it with "
+            "slimsam-serve --allow-shared-memory, or tritonserver with --allow-client-shm=true and "
+            "shared-memory not among its restricted protocols; or do without shared_memory "
+            f"({said})"
+        )
+    return None
+
+
+def _unreachable(said: str) -> str:
+    """Say why nothing answers at an address, as far as gRPC's words tell."""
+    if any(word in said for word in ("Tls handshake", "Ssl handshake", "security handshaker")):
+        what = "a TLS handshake, it failed; check `ssl`, and the server's flags and certificate"
+    elif "Socket closed" in said:
+        what = (
+            "a Triton server (gRPC), something closes each connection; "
+            "if it wants TLS or a client's certificate, give `ssl`"
+        )
+    elif "HTTP/2" in said or "http1" in said:
+        what = "a Triton server (gRPC), something else answers; is it the port of HTTP or metrics?"
+    else:
+        what = (
+            "a Triton server (gRPC), nothing answers; "
+            "check the address and start it, for example with slimsam-serve"
+        )
+    return f"expected {what} ({said})"

@@ -61,7 +61,7 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         return _decode(source, str(getattr(source, "name", "image file")), max_pixels)
     raise ImageError(
         "expected a path, bytes, a binary file, a PIL image or a NumPy array, "
-        f"got {type(source).__name__}"
+        f"got {type(source).__name__}; give several images as a list"
     )
 
 
@@ -95,7 +95,8 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8 or not shape_ok:
         raise ImageError(
             "expected a uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, "
-            f"got {array.dtype} {array.shape}; convert it to 0..255 first"
+            f"got {array.dtype} {array.shape}; convert it to 0..255 first, "
+            "and give several images as a list"
         )
     if 0 in array.shape:
         raise ImageError(f"expected an image with pixels, got an array of shape {array.shape}")

@@ -7,9 +7,24 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from slimsam_client.errors import BatchError, PromptError, SlimSamError
+from slimsam_client.errors import BatchError, ImageError, PromptError, SettingsError, SlimSamError
+from slimsam_client.image import Images
 
 T = TypeVar("T")
+
+
+def checked_images(images: Images) -> Images:
+    """Check that a list is one of images.
+
+    Raises:
+        ImageError: it holds the numbers of one image.
+    """
+    if images and all(isinstance(image, list | tuple | int | float) for image in images):
+        raise ImageError(
+            "expected an image or a list of images, got a list of numbers; "
+            "make an image of it: numpy.asarray(numbers, numpy.uint8)"
+        )
+    return images
 
 
 def per_image(count: int, **prompts: ArrayLike | None) -> list[dict[str, Any]]:
@@ -32,6 +47,17 @@ def per_image(count: int, **prompts: ArrayLike | None) -> list[dict[str, Any]]:
         {name: None if values is None else values[index] for name, values in prompts.items()}  # type: ignore[index]
         for index in range(count)
     ]
+
+
+def checked_concurrency(concurrency: int) -> int:
+    """Check how many images may be under way at once.
+
+    Raises:
+        SettingsError: not an integer of at least 1.
+    """
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise SettingsError(f"concurrency: expected an integer of at least 1, got {concurrency!r}")
+    return concurrency
 
 
 def joined(outcomes: Sequence[T | BaseException]) -> list[T]:

@@ -28,13 +28,29 @@ def upscale_masks(
     Returns:
         (..., height, width) bool. One mask at a time is in memory as float32.
     """
+    masks = np.empty((*low_res_logits.shape[:-2], *original_size), np.bool_)
+    for index in np.ndindex(low_res_logits.shape[:-2]):
+        logits = upscale_logits(low_res_logits[index], input_size, original_size)
+        np.greater(logits, MASK_THRESHOLD, out=masks[index])
+    return masks
+
+
+def upscale_logits(
+    low_res_logits: NDArray[np.float32], input_size: tuple[int, int], original_size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Scale logits to the original image, without a threshold.
+
+    Args:
+        low_res_logits: (..., 256, 256) float32.
+        input_size: (height, width) of the image in the 1024 frame.
+        original_size: (height, width) of the image.
+
+    Returns:
+        (..., height, width) float32.
+    """
     rows = resize_matrix(input_size[0], original_size[0])
     columns = resize_matrix(input_size[1], original_size[1]).T
-    flat = low_res_logits.reshape(-1, LOW_RES_SIZE, LOW_RES_SIZE)
-    masks = np.empty((len(flat), *original_size), np.bool_)
-    for mask, logits in zip(masks, flat, strict=True):
-        np.greater(rows @ logits @ columns, MASK_THRESHOLD, out=mask)
-    return masks.reshape(*low_res_logits.shape[:-2], *original_size)
+    return rows @ low_res_logits @ columns
 
 
 @lru_cache(maxsize=32)

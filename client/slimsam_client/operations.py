@@ -13,7 +13,7 @@ from slimsam_client.everything.remote import request_records
 from slimsam_client.image import ImageSource, load_image, preprocess
 from slimsam_client.prompts import encode_prompts
 from slimsam_client.results import Embedding, Prediction
-from slimsam_client.wire import prompt_arrays, split_prompts, to_prediction
+from slimsam_client.wire import choose_masks, prompt_arrays, split_prompts, to_prediction
 
 
 def embed(image: ImageSource) -> Steps[Embedding]:
@@ -39,12 +39,11 @@ def predict(
         embedding.original_size, embedding.input_size, points, labels, box, mask_input
     )
     image = {"image_embeddings": embedding.image_embeddings}
-    answers = []
+    parts = []
     for part in split_prompts(prompts):
-        answers.append((yield Call(DECODER, {**image, **prompt_arrays(part)})))
-    return to_prediction(
-        answers, prompts, embedding.input_size, embedding.original_size, multimask_output
-    )
+        answer = yield Call(DECODER, {**image, **prompt_arrays(part)})
+        parts.append(choose_masks(answer, multimask_output))
+    return to_prediction(parts, prompts, embedding.input_size, embedding.original_size)
 
 
 def segment(
@@ -64,7 +63,8 @@ def segment(
         embedding = yield from embed(pixels)
         return (yield from predict(embedding, points, labels, box, mask_input, multimask_output))
     answer = yield Call(ENSEMBLE, {"image": frame, "input_size": valid, **prompt_arrays(prompts)})
-    return to_prediction([answer], prompts, _size(valid), size, multimask_output)
+    parts = [choose_masks(answer, multimask_output)]
+    return to_prediction(parts, prompts, _size(valid), size)
 
 
 def generate(

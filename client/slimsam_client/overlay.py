@@ -1,4 +1,4 @@
-"""Pictures of results: a mask over its image, with its outline and the prompts."""
+"""Pictures of results: masks over their image, with outlines and the prompts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+from slimsam_client.colours import Colour, distinct_colours
+from slimsam_client.encodings import rle_box
+from slimsam_client.everything import MaskRecord
 
 MASK_COLOUR: Final[Colour] = (30, 144, 255)
 FOREGROUND_COLOUR: Final[Colour] = (46, 204, 64)
@@ -42,8 +44,8 @@ def draw_overlay(
     unit = max(image.shape[:2]) / 400  # line widths follow the size of the picture
     blend = image.astype(np.float32)
     blend[mask] += OPACITY * (np.array(colour, np.float32) - blend[mask])
+    blend[_outline(mask, max(1, round(unit)))] = colour
     picture = Image.fromarray(blend.astype(np.uint8))
-    picture.paste(colour, mask=_outline(mask, max(1, round(unit))))
     draw = ImageDraw.Draw(picture)
     if box is not None:
         x0, y0, x1, y1 = np.asarray(box, float).tolist()
@@ -57,29 +59,44 @@ def draw_overlay(
     return picture
 
 
-def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
-    """Put pictures of equal size beside each other, each with a caption below.
+def draw_records(image: NDArray[np.uint8], records: Sequence[MaskRecord]) -> Image.Image:
+    """Draw the masks of everything mode, each in a colour of its own, smaller ones on top.
 
     Args:
-        pictures: at least one.
-        captions: one for each.
+        image: (H, W, 3) uint8, RGB.
+        records: of this image.
+
+    Returns:
+        The picture, (H, W), RGB.
     """
-    width, height = pictures[0].size
-    gap = max(width // 100, 4)
-    line = max(height // 16, 14)
-    font = ImageFont.load_default(line * 0.7)
-    sheet = Image.new("RGB", (len(pictures) * (width + gap) - gap, height + line), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left = index * (width + gap)
-        sheet.paste(picture, (left, 0))
-        draw.text((left + width / 2, height + line / 2), caption, "black", font, anchor="mm")
-    return sheet
+    width = max(1, round(max(image.shape[:2]) / 500))
+    paint = image.copy()
+    opacity = np.zeros(image.shape[:2], np.uint8)
+    largest_first = sorted(records, key=lambda record: -record.area)
+    for record, colour in zip(largest_first, distinct_colours(len(records)), strict=True):
+        window = _window(record, width)
+        mask = record.segmentation[window]
+        paint[window][mask] = colour
+        opacity[window][mask] = round(255 * OPACITY)
+        opacity[window][_outline(mask, width)] = 255
+    return Image.composite(Image.fromarray(paint), Image.fromarray(image), Image.fromarray(opacity))
 
 
-def _outline(mask: NDArray[np.bool_], width: int) -> Image.Image:
-    """The pixels just inside a mask's edge."""
-    inside = Image.fromarray(mask.astype(np.uint8) * 255)
-    eroded = inside.filter(ImageFilter.MinFilter(2 * width + 1))
-    edge = np.asarray(inside) & ~np.asarray(eroded)
-    return Image.fromarray(edge)
+def _window(record: MaskRecord, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the part of the image that holds a mask."""
+    x0, y0, x1, y1 = rle_box(record.rle) or (0, 0, 0, 0)
+    return (
+        slice(max(y0 - margin, 0), y1 + margin),
+        slice(max(x0 - margin, 0), x1 + margin),
+    )
+
+
+def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The pixels just inside a mask's edge; the image's own edge is none."""
+    inner = mask
+    for _ in range(width):
+        across = np.pad(inner, ((0, 0), (1, 1)), mode="edge")
+        inner = inner & across[:, :-2] & across[:, 2:]
+        down = np.pad(inner, ((1, 1), (0, 0)), mode="edge")
+        inner = inner & down[:-2] & down[2:]
+    return mask & ~inner

@@ -60,7 +60,7 @@ def encode_prompts(
         original_size: (height, width) of the image.
         input_size: (height, width) of the image in the 1024 frame.
         points: (N, 2) or (P, N, 2) or a list of P arrays (N_i, 2), (x, y) in pixels of the original
-            image, edges included.
+            image, edges included. With boxes, N_i may be 0.
         labels: (N,) or (P, N) or a list of P arrays (N_i,), 1 foreground or 0 background; all
             foreground if not given.
         box: (4,) or (P, 4), x0, y0, x1, y1 in pixels of the original image.
@@ -72,8 +72,12 @@ def encode_prompts(
     Raises:
         PromptError: a prompt is not of these shapes or values, lies outside, or there is none.
     """
-    given_points = _points(points, labels, original_size)
+    given_points: _Points | None
     given_box = _boxes(box, original_size)
+    if points is not None and _is_ragged(points):
+        given_points = _ragged(points, labels, original_size, given_box is not None)
+    else:
+        given_points = _points(points, labels, original_size)
     mask = _mask(mask_input)
     if given_points is None and given_box is None:
         if mask is None:
@@ -111,8 +115,6 @@ def _points(
         if labels is not None:
             raise PromptError("expected points for the labels, got labels alone")
         return None
-    if _is_ragged(points):
-        return _ragged(points, labels, size)
     coords = _numbers(points, "points")
     if coords.ndim not in (2, 3) or coords.shape[-1] != 2 or 0 in coords.shape:
         raise PromptError(
@@ -134,37 +136,42 @@ def _points(
 
 
 def _is_ragged(points: ArrayLike) -> bool:
-    """Whether these are prompts of different lengths."""
-    if not isinstance(points, list | tuple):
+    """Whether these are prompts of different lengths, or without points."""
+    if not isinstance(points, list | tuple) or not all(map(_is_list, points)):
         return False
-    try:
-        lengths = {len(prompt) for prompt in points}
-    except TypeError:
-        return False
+    lengths = set(map(len, points))
     # Points of different lengths, [[1, 2], [3]], are a mistake and no prompts.
-    return len(lengths) > 1 and any(np.ndim(prompt[0]) == 1 for prompt in points if len(prompt))
+    made_of_points = all(_is_list(prompt[0]) for prompt in points if len(prompt))
+    return made_of_points and (len(lengths) > 1 or lengths == {0})
 
 
-def _ragged(points: Any, labels: Any, size: tuple[int, int]) -> _Points:
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0
+
+
+def _ragged(points: Any, labels: Any, size: tuple[int, int], has_boxes: bool) -> _Points:
     """Prompts of different lengths, padded with absent points."""
-    if labels is not None and (not isinstance(labels, list | tuple) or len(labels) != len(points)):
+    if labels is None:
+        labels = [None] * len(points)
+    if not isinstance(labels, list | tuple) or len(labels) != len(points):
         raise PromptError(
             f"labels: expected a list of {len(points)} arrays, one for each prompt's points"
         )
     longest = max(map(len, points))
-    coords, kinds = [], []
-    for index, prompt in enumerate(points):
+    coords = np.zeros((len(points), longest, 2))
+    kinds = np.full((len(points), longest), ABSENT, np.int32)
+    for index, (prompt, given) in enumerate(zip(points, labels, strict=True)):
+        count = len(prompt)
         try:
-            checked = _points(prompt, None if labels is None else labels[index], size)
-            assert checked is not None
-            if not checked[2]:
+            if count == 0 and has_boxes and (given is None or np.size(given) == 0):
+                continue
+            checked = _points(prompt, given, size)
+            if checked is None or not checked[2]:
                 raise PromptError("points: expected shape (N, 2), got three axes")
         except PromptError as error:
             raise PromptError(f"prompt {index}: {error}") from error
-        pad = longest - checked[1].shape[1]
-        coords.append(np.pad(checked[0], ((0, 0), (0, pad), (0, 0))))
-        kinds.append(np.pad(checked[1], ((0, 0), (0, pad)), constant_values=ABSENT))
-    return np.concatenate(coords), np.concatenate(kinds), False
+        coords[index, :count], kinds[index, :count] = checked[0][0], checked[1][0]
+    return coords, kinds, False
 
 
 def _boxes(box: ArrayLike | None, size: tuple[int, int]) -> _Boxes | None:

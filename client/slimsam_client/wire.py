@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,16 @@ from slimsam_client.errors import ContractError
 from slimsam_client.masks import upscale_masks
 from slimsam_client.prompts import Prompts
 from slimsam_client.results import Prediction
+from slimsam_client.shared_memory.region import Slot
 
 Arrays = dict[str, NDArray[Any]]
+Slots = Mapping[str, Slot]
+"""Where tensors lie in shared memory, by name; those that are not there are in the body."""
 
 
-def to_inputs(spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> list[InferInput]:
+def to_inputs(
+    spec: ModelSpec, arrays: Mapping[str, NDArray[Any]], slots: Slots
+) -> list[InferInput]:
     """Bring arrays without a batch axis into a request for one row.
 
     Optional inputs may be left out.
@@ -29,29 +34,45 @@ def to_inputs(spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> list[Infer
         if tensor.optional and tensor.name not in arrays:
             continue
         array = arrays[tensor.name]
-        array = np.ascontiguousarray(array[None] if spec.batched else array)
+        array = array[None] if spec.batched else array
         item = InferInput(tensor.name, list(array.shape), tensor.dtype)
-        item.set_data_from_numpy(array)
+        if slot := slots.get(tensor.name):
+            item.set_shared_memory(slot.region, slot.view.nbytes, slot.offset)
+        else:
+            item.set_data_from_numpy(np.ascontiguousarray(array))
         inputs.append(item)
     return inputs
 
 
-def to_outputs(spec: ModelSpec) -> list[InferRequestedOutput]:
+def to_outputs(spec: ModelSpec, slots: Slots) -> list[InferRequestedOutput]:
     """Name all outputs of a model."""
-    return [InferRequestedOutput(tensor.name) for tensor in spec.outputs]
+    outputs = []
+    for tensor in spec.outputs:
+        item = InferRequestedOutput(tensor.name)
+        if slot := slots.get(tensor.name):
+            item.set_shared_memory(slot.region, slot.view.nbytes, slot.offset)
+        outputs.append(item)
+    return outputs
 
 
-def from_result(spec: ModelSpec, result: InferResult, url: str) -> Arrays:
-    """Take an answer's arrays, without their batch axis."""
+def from_result(spec: ModelSpec, result: InferResult, url: str, slots: Slots) -> Arrays:
+    """Take an answer's arrays, without their batch axis; those in shared memory as views of it."""
     arrays = {}
     for tensor in spec.outputs:
-        array = result.as_numpy(tensor.name)
-        if array is None:
+        slot = slots.get(tensor.name)
+        array = slot.view if slot else result.as_numpy(tensor.name)
+        output = result.get_output(tensor.name)
+        if array is None or output is None or tuple(output.shape) != array.shape:
             raise ContractError(
-                f"{url}: expected the output {tensor.name} of {spec.name}, got none"
+                f"{url}: expected the output {tensor.name} of {spec.name}, got "
+                f"{'none' if array is None or output is None else list(output.shape)}"
             )
         arrays[tensor.name] = array[0] if spec.batched else array
     return arrays
+
+
+ChosenMasks = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""scores (P, M) and low_res_logits (P, M, 256, 256)."""
 
 
 def split_prompts(prompts: Prompts) -> Iterator[Prompts]:
@@ -75,24 +96,28 @@ def prompt_arrays(prompts: Prompts) -> Arrays:
     }
 
 
+def choose_masks(answer: Arrays, multimask_output: bool) -> ChosenMasks:
+    """Copy what the user wants of an answer: three of each prompt's four masks, or one.
+
+    The one place where the wire's words become the user's: iou_predictions are scores and
+    low_res_masks are low_res_logits.
+    """
+    chosen = slice(1, NUM_MASKS) if multimask_output else slice(0, 1)
+    scores: NDArray[np.float32] = answer["iou_predictions"][:, chosen].copy()
+    return scores, answer["low_res_masks"][:, chosen].astype(np.float32)
+
+
 def to_prediction(
-    answers: list[Arrays],
+    parts: Sequence[ChosenMasks],
     prompts: Prompts,
     input_size: tuple[int, int],
     original_size: tuple[int, int],
-    multimask_output: bool,
 ) -> Prediction:
-    """Join answers and turn them into what the user sees.
-
-    The one place where the wire's words become the user's: iou_predictions are scores and
-    low_res_masks are low_res_logits; and where multimask_output chooses among the four masks.
-    """
-    chosen = slice(1, NUM_MASKS) if multimask_output else slice(0, 1)
-    scores = np.concatenate([answer["iou_predictions"][:, chosen] for answer in answers])
-    logits = np.concatenate([answer["low_res_masks"][:, chosen] for answer in answers])
+    """Join what was chosen of each answer, and scale the masks to the image."""
+    scores = np.concatenate([part[0] for part in parts])
+    low_res_logits = np.concatenate([part[1] for part in parts])
     if prompts.single:
-        scores, logits = scores[0], logits[0]
-    low_res_logits = logits.astype(np.float32)
+        scores, low_res_logits = scores[0], low_res_logits[0]
     masks = upscale_masks(low_res_logits, input_size, original_size)
     return Prediction(masks, scores, low_res_logits)
 

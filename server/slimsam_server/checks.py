@@ -23,6 +23,12 @@ RUNTIMES: Final = {"openvino": "openvino", "torchscript": "torch", "onnxruntime"
 
 def check_repository(directory: Path, target: str) -> None:
     """Check that a repository has its configurations and the target's artefacts."""
+    if any(character.isspace() for character in str(directory)):
+        # Triton writes it into a shell's command line, unquoted, and waits for ever.
+        raise ServerError(
+            f"model repository {str(directory)!r}: expected a path without spaces, which Triton's "
+            "Python backend cannot start from; move it, or give a link to it"
+        )
     for model in MODELS:
         config = directory / model.name / "config.pbtxt"
         if not config.is_file():

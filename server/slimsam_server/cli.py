@@ -9,7 +9,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimsam_client.contract import MODELS
 from slimsam_server.checks import ARTEFACTS
 from slimsam_server.errors import ServerError
 from slimsam_server.launch import EmbeddedServer
@@ -31,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.grpc_port,
         options.metrics_port,
         options.verbose,
+        options.allow_shared_memory,
     )
 
     def interrupt(number: int, frame: object) -> None:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serving = True
         print(
             f"ready: grpc {server.grpc_url}, metrics {server.metrics_url}, "
-            f"target {options.target}, models {' '.join(model.name for model in MODELS)}",
+            f"target {options.target}, models {' '.join(server.models())}",
             flush=True,
         )
         while not stop.wait(SECONDS_BETWEEN_LOOKS):
@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--verbose", action="store_true", help="show Triton's own log on standard error"
+    )
+    parser.add_argument(
+        "--allow-shared-memory",
+        action="store_true",
+        help="let clients on this machine send tensors through shared memory; trust all its users",
     )
     return parser
 

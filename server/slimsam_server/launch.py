@@ -23,7 +23,7 @@ from slimsam_server.tritonserver import environment, wheel_directory
 
 HOST: Final = "127.0.0.1"
 """Loopback only: Triton 2.51 has known vulnerabilities."""
-RESTRICTED: Final = "model-repository,shared-memory,trace,logging"
+RESTRICTED: Final = ("model-repository", "shared-memory", "trace", "logging")
 """gRPC protocols that need the admin key, which nobody is told."""
 GRACE_SECONDS: Final = 3
 """How long requests in flight may take after a stop is asked for."""
@@ -43,6 +43,8 @@ class EmbeddedServer:
         grpc_port: 0 takes a free one.
         metrics_port: 0 takes a free one.
         verbose: Triton's log goes to standard error instead of a file.
+        allow_shared_memory: clients may register shared memory (`SlimSam(shared_memory=True)`). It
+            is for machines whose every user is trusted: Triton 2.51 has vulnerabilities there.
 
     Attributes:
         grpc_url: host:port, once started.
@@ -56,10 +58,16 @@ class EmbeddedServer:
         grpc_port: int = 0,
         metrics_port: int = 0,
         verbose: bool = False,
+        allow_shared_memory: bool = False,
     ) -> None:
         self.repository = Path(model_repository).absolute()
         self.target = target
         self.verbose = verbose
+        self.restricted = [
+            protocol
+            for protocol in RESTRICTED
+            if protocol != "shared-memory" or not allow_shared_memory
+        ]
         self._ports = (grpc_port, metrics_port)
         self._process: subprocess.Popen[bytes] | None = None
         self._stubs: list[int] = []
@@ -113,7 +121,8 @@ class EmbeddedServer:
             f"--grpc-port={grpc_port}",
             f"--metrics-address={HOST}",
             f"--metrics-port={metrics_port}",
-            f"--grpc-restricted-protocol={RESTRICTED}:slimsam-admin={secrets.token_hex(16)}",
+            f"--grpc-restricted-protocol={','.join(self.restricted)}"
+            f":slimsam-admin={secrets.token_hex(16)}",
             "--model-control-mode=none",
             "--disable-auto-complete-config",
             "--strict-readiness=true",
@@ -172,6 +181,16 @@ class EmbeddedServer:
         if any(not _is_alive(stub) for stub in self._stubs):
             return f"a model's process has died{self._last_log()}"
         return None
+
+    def models(self) -> list[str]:
+        """Give the names of the models that the repository has."""
+        return sorted(path.parent.name for path in self.repository.glob("*/config.pbtxt"))
+
+    def processes(self) -> list[int]:
+        """Give the ids of tritonserver's process and of its models', to measure them."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        return [self._process.pid, *_children(self._process.pid)]
 
     def stop(self) -> None:
         """Stop: requests in flight get a few seconds, then every process and region is removed."""

@@ -17,7 +17,8 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from slimsam_client.contract import MAX_PROMPTS
-from slimsam_server.validation import Arrays, find_problem, is_empty
+from slimsam_client.validation import find_problem, is_empty
+from slimsam_client.wire import Arrays
 
 Run = Callable[[list[NDArray[Any]]], Sequence[NDArray[Any]]]
 """Inputs in the configuration's order to outputs in the configuration's order."""

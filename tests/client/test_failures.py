@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,41 +27,23 @@ from slimsam_client import (
     ServerUnavailableError,
     SlimSam,
 )
-from slimsam_client.contract import DECODER, MODELS, ModelSpec
+from slimsam_client.contract import DECODER, MODELS
+from slimsam_client.testing import FakeServer
+from slimsam_client.testing.messages import describe
 
 EMBEDDING = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
 
 
-def described(spec: ModelSpec) -> messages.ModelMetadataResponse:
-    """A model's metadata as Triton gives it."""
-    answer = messages.ModelMetadataResponse(name=spec.name)
-    for field, tensors in ((answer.inputs, spec.inputs), (answer.outputs, spec.outputs)):
-        for tensor in tensors:
-            field.add(name=tensor.name, datatype=tensor.dtype, shape=[-1, *tensor.dims])
-    return answer
-
-
 class Strange(GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """A gRPC server that lives and describes its models, and answers as a test wants."""
+    """A server of another contract: it describes models as a test wants, and answers nothing."""
 
     def __init__(self) -> None:
-        self.metadata = {spec.name: described(spec) for spec in MODELS}
-        self.status: grpc.StatusCode | None = None
-        self.released = threading.Event()
-
-    def ServerLive(self, request: Any, context: Any) -> Any:
-        return messages.ServerLiveResponse(live=True)
-
-    def ModelReady(self, request: Any, context: Any) -> Any:
-        return messages.ModelReadyResponse(ready=request.name != DECODER.name)
+        self.metadata = {spec.name: describe(spec, "strange") for spec in MODELS}
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:
         return self.metadata[request.name]
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
-        if self.status is not None:
-            context.abort(self.status, "as the test wants")
-        self.released.wait(20)
         return messages.ModelInferResponse(model_name=request.model_name)
 
 
@@ -74,8 +55,13 @@ def strange() -> Iterator[tuple[Strange, str]]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield servicer, f"127.0.0.1:{port}"
-    servicer.released.set()
     server.stop(None).wait()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -117,51 +103,46 @@ def test_a_listener_that_never_answers() -> None:
             click(url, timeout=0.5)
 
 
-def test_an_answer_that_comes_too_late(strange: tuple[Strange, str]) -> None:
-    _, url = strange
+def test_an_answer_that_comes_too_late(fake: FakeServer) -> None:
+    fake.delay(DECODER.name, 20)
     start = time.monotonic()
     with pytest.raises(RequestTimeoutError, match="expected an answer within") as error:
-        click(url, timeout=0.5)
-    assert url in str(error.value) and "longer timeout" in str(error.value)
+        click(fake.url, timeout=0.5)
+    assert fake.url in str(error.value) and "longer timeout" in str(error.value)
     assert time.monotonic() - start < 5
 
 
-def test_a_model_that_is_not_ready(strange: tuple[Strange, str]) -> None:
-    servicer, url = strange
-    with SlimSam(url) as sam:
+def test_a_model_that_is_not_ready(fake: FakeServer) -> None:
+    fake.unready.add(DECODER.name)
+    with SlimSam(fake.url) as sam:
         assert not sam.ready()
         with pytest.raises(ModelNotReadyError, match="slimsam_decoder"):
             sam.wait_until_ready(timeout=0.5)
-    servicer.status = grpc.StatusCode.UNAVAILABLE  # Triton's answer while it loads a model
     with pytest.raises(ModelNotReadyError, match="wait_until_ready") as error:
-        click(url)
-    assert url in str(error.value)
+        click(fake.url, timeout=0.5)
+    assert fake.url in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (grpc.StatusCode.UNAVAILABLE, ModelNotReadyError),  # from a server that lives
         (grpc.StatusCode.NOT_FOUND, ModelNotReadyError),
         (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequestError),
         (grpc.StatusCode.INTERNAL, ServerError),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerError),
     ],
 )
-def test_a_refusal(
-    status: grpc.StatusCode, kind: type[Exception], strange: tuple[Strange, str]
-) -> None:
-    servicer, url = strange
-    servicer.status = status
+def test_a_refusal(status: grpc.StatusCode, kind: type[Exception], fake: FakeServer) -> None:
+    fake.fail(DECODER.name, status, "as the test wants", times=99)
     with pytest.raises(kind, match="as the test wants") as error:
-        click(url)
-    assert url in str(error.value)
+        click(fake.url, timeout=1)
+    assert fake.url in str(error.value)
 
 
 def test_an_answer_without_its_tensors(strange: tuple[Strange, str]) -> None:
-    servicer, url = strange
-    servicer.released.set()
     with pytest.raises(ContractError, match="expected the output low_res_masks"):
-        click(url)
+        click(strange[1])
 
 
 def rename(metadata: messages.ModelMetadataResponse) -> None:

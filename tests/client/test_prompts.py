@@ -106,6 +106,45 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"points": np.ones((3, 1, 2)), "box": [[0, 0, 5, 5], [0, 0, 6, 6]]},
         "got points for 3 prompts and 2 boxes",
     ),
+    "labels of another list": (
+        {"points": [[[1, 2]], [[1, 2], [3, 4]]], "labels": [[1]]},
+        "labels: expected a list of 2 arrays, one for each prompt's points",
+    ),
+    "labels as one array": (
+        {"points": [[[1, 2]], [[1, 2], [3, 4]]], "labels": np.ones((2, 2))},
+        "labels: expected a list of 2 arrays",
+    ),
+    "too few labels in a list": (
+        {"points": [[[1, 2]], [[1, 2], [3, 4]]], "labels": [[1], [1]]},
+        r"prompt 1: labels: expected one per point, shape \(2,\), got \(1,\)",
+    ),
+    "outside in a list": (
+        {"points": [[[1, 2]], [[1, 2], [3, 301]]]},
+        r"prompt 1: points: expected \(x, y\) within .* got \(3, 301\)",
+    ),
+    "prompts in a list's prompt": (
+        {"points": [[[1, 2]], [[[1, 2]], [[3, 4]]]]},
+        "prompt 1: points: expected shape .*, got three axes",
+    ),
+    "ragged in a list's prompt": (
+        {"points": [[[1, 2]], [[1, 2], [3]]]},
+        "prompt 1: points: expected an array of numbers",
+    ),
+    "nothing in a list": ({"points": [[], [[1, 2]]]}, r"prompt 0: points: .* got \(0,\)"),
+    "only empty prompts": ({"points": [[], []]}, r"prompt 0: points: .* got \(0,\)"),
+    "an empty list": ({"points": []}, r"points: expected shape .* got \(0,\)"),
+    "labels without points in a list": (
+        {"points": [[], [[1, 2]]], "labels": [[1], [1]], "box": [[0, 0, 5, 5], [0, 0, 6, 6]]},
+        r"prompt 0: points: .* got \(0,\)",
+    ),
+    "a list for other boxes": (
+        {"points": [[[1, 2]], [[1, 2], [3, 4]]], "box": [[0, 0, 5, 5]] * 3},
+        "got points for 2 prompts and 3 boxes",
+    ),
+    "a list with one box": (
+        {"points": [[[1, 2]], [[1, 2], [3, 4]]], "box": [0, 0, 5, 5]},
+        "got points for 2 prompts and 1 boxes",
+    ),
     "small mask": ({"mask_input": np.zeros((128, 128))}, r"got \(128, 128\)"),
     "NaN mask": ({"mask_input": np.full((256, 256), np.nan)}, "mask_input: expected finite"),
     "too many points": ({"points": np.ones((64, 2))}, "expected at most 64 points .* got 65"),
@@ -117,3 +156,25 @@ def test_mistakes(name: str) -> None:
     prompts, message = WRONG[name]
     with pytest.raises(PromptError, match=message):
         encode(**prompts)
+
+
+def test_lists_of_different_lengths() -> None:
+    ragged = encode(points=[[[1, 2]], [[3, 4], [5, 6], [7, 8]]], labels=[[0], [1, 0, 1]])
+    assert not ragged.single
+    assert ragged.point_labels.tolist() == [[0, -2, -2, -1], [1, 0, 1, -1]]
+    alone = encode(points=[[1, 2]], labels=[0])
+    assert np.array_equal(ragged.point_coords[0, :1], alone.point_coords[0, :1])
+    assert (ragged.point_coords[0, 1:] == 0).all()
+    arrays = encode(points=[np.ones((1, 2)), np.ones((3, 2))])
+    assert arrays.point_labels.tolist() == [[1, -2, -2, -1], [1, 1, 1, -1]]
+    boxed = encode(points=[[], ((3, 4),)], labels=[[], [0]], box=[[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert boxed.point_labels.tolist() == [[-2, 2, 3, -2], [0, 2, 3, -2]]
+    only_boxes = encode(points=[[], []], box=[[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert only_boxes.point_labels.tolist() == [[2, 3], [2, 3]]
+
+
+def test_lists_of_equal_lengths_are_arrays() -> None:
+    points = [[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 9], [8, 8]]]
+    listed, array = encode(points=points), encode(points=np.array(points))
+    assert np.array_equal(listed.point_coords, array.point_coords)
+    assert np.array_equal(listed.point_labels, array.point_labels)

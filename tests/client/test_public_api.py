@@ -45,10 +45,12 @@ import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "transformers", "slimsam_build", "slimsam_server",
-                                      "scipy", "skimage", "openvino", "onnxruntime", "cv2"):
+                                      "scipy", "skimage", "openvino", "onnxruntime", "cv2",
+                                      "contourpy", "supervision"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import slimsam_client, slimsam_client.cli, slimsam_client.contract
+import slimsam_client, slimsam_client.cli, slimsam_client.contract, slimsam_client.testing
+import slimsam_client.coco, slimsam_client.detections, slimsam_client.encodings
 slimsam_client.SlimSam("localhost:1").close()
 print("fine")
 """

@@ -11,9 +11,11 @@ from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.plans import PROFILES, profile_shapes
 from slimsam_client.contract import (
+    AUTOMATIC,
     DECODER,
     ENCODER,
     ENSEMBLE,
+    MAX_PROMPTS,
     MODELS,
     POINT_BUCKETS,
     ModelSpec,
@@ -97,6 +99,23 @@ def test_ensemble_wires_encoder_to_decoder(target: str) -> None:
         assert dict(step.input_map) == {t.name: t.name for t in spec.inputs}
         assert dict(step.output_map) == {t.name: t.name for t in spec.outputs}
         assert config.max_batch_size <= read(spec.name, target).max_batch_size
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_everything_mode_follows_the_contract(target: str) -> None:
+    config = read(AUTOMATIC.name, target)
+    spelled = {"STRING": "BYTES"}  # the configuration's word and the protocol's
+    for tensors, expected in (
+        (config.input, AUTOMATIC.inputs),
+        (config.output, AUTOMATIC.outputs),
+    ):
+        found = [
+            (name, spelled.get(dtype, dtype), dims) for name, dtype, dims in described(tensors)
+        ]
+        assert found == [(tensor.name, tensor.dtype, tensor.dims) for tensor in expected]
+    assert all(tensor.optional for tensor in config.input)
+    assert config.backend == "python" and config.max_batch_size == 0
+    assert 1 <= int(config.parameters["max_points_per_batch"].string_value) <= MAX_PROMPTS
 
 
 @pytest.mark.parametrize("target", ["torchscript", "onnxruntime", "tensorrt"])

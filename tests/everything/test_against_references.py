@@ -14,7 +14,7 @@ from slimsam_client import GenerateSettings, SlimSam
 Image = NDArray[np.uint8]
 
 # The demo checkpoint scores itself lower than SAM does; these keep a dozen masks of each picture.
-SETTINGS = GenerateSettings(points_per_side=12, pred_iou_thresh=0.75, stability_score_thresh=0.85)
+SETTINGS = GenerateSettings(points_per_side=8, pred_iou_thresh=0.75, stability_score_thresh=0.85)
 
 
 def matched(ours: list[NDArray[np.bool_]], theirs: list[NDArray[np.bool_]]) -> list[float]:

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from slimsam_client import SlimSam
 from slimsam_server import EmbeddedServer, ServerError
 from slimsam_server.checks import check_interpreter
 from slimsam_server.launch import _children, _is_alive
@@ -97,8 +99,9 @@ def test_a_signal_ends_it_cleanly_while_requests_run(number: signal.Signals, sta
 
 
 def test_killed_it_takes_its_children_along(start: Serve) -> None:
-    process = start()
-    ready_url(process)
+    process = start("--allow-shared-memory")
+    with SlimSam(ready_url(process), shared_memory=True) as sam:  # else, a SharedMemoryError
+        sam.embed(np.zeros((8, 8, 3), np.uint8))
     pids = descendants(process.pid)
     process.kill()
     assert wait_until_gone(pids, 10)
@@ -160,6 +163,12 @@ def test_a_repository_without_artefacts(
     process = start("--model-repository", str(tmp_path / "nothing"))
     _, error = process.communicate(timeout=30)
     assert process.returncode == 1 and "config.pbtxt" in error
+
+
+def test_a_path_that_triton_cannot_start_from(empty_repository: Path) -> None:
+    spaced = empty_repository.rename(empty_repository.with_name("two words"))
+    with pytest.raises(ServerError, match="two words': expected a path without spaces"):
+        EmbeddedServer(spaced).start()
 
 
 def test_a_damaged_artefact(empty_repository: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from numpy.typing import NDArray
+from raw_requests import MALFORMED, decoder_inputs, infer
 from skimage import data
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from slimsam_client import Embedding, SlimSam
 from slimsam_client.contract import DECODER, ENCODER
@@ -20,68 +20,11 @@ from slimsam_server import EmbeddedServer
 from slimsam_server.launch import _children
 from slimsam_server.probe import probe
 
-Arrays = dict[str, NDArray[Any]]
-
 
 @pytest.fixture(scope="module")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(demo_repository) as running:
         yield running
-
-
-def infer(url: str, model: str, arrays: Arrays) -> triton.InferResult:
-    tensors = []
-    for name, array in arrays.items():
-        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensor.set_data_from_numpy(array)
-        tensors.append(tensor)
-    with triton.InferenceServerClient(url) as client:
-        return client.infer(model, tensors, client_timeout=60)
-
-
-def decoder_inputs(prompts: int = 1, points: int = 2) -> Arrays:
-    rng = np.random.default_rng(0)
-    return {
-        "image_embeddings": rng.normal(0, 1, (1, 256, 64, 64)).astype(np.float16),
-        "point_coords": rng.uniform(0, 1024, (1, prompts, points, 2)).astype(np.float32),
-        "point_labels": np.ones((1, prompts, points), np.int32),
-        "mask_input": np.zeros((1, 1, 256, 256), np.float32),
-        "has_mask_input": np.zeros((1, 1), np.float32),
-    }
-
-
-def changed(name: str, value: Any) -> Arrays:
-    arrays = decoder_inputs()
-    arrays[name] = value
-    return arrays
-
-
-def filled(name: str, value: float) -> Arrays:
-    arrays = decoder_inputs()
-    arrays[name] = np.full_like(arrays[name], value)
-    return arrays
-
-
-MALFORMED: dict[str, Callable[[], Arrays]] = {
-    "wrong dtype": lambda: changed("point_coords", np.zeros((1, 1, 2, 2), np.float64)),
-    "wrong dims": lambda: changed("point_coords", np.zeros((1, 1, 2, 3), np.float32)),
-    "wrong rank": lambda: changed("point_labels", np.zeros((1, 2), np.int32)),
-    "missing input": lambda: {k: v for k, v in decoder_inputs().items() if k != "mask_input"},
-    "too large a batch": lambda: {
-        name: np.repeat(array, 9, 0) for name, array in decoder_inputs().items()
-    },
-    "P unequal": lambda: changed("point_labels", np.ones((1, 2, 2), np.int32)),
-    "N unequal": lambda: changed("point_labels", np.ones((1, 1, 3), np.int32)),
-    "NaN": lambda: filled("point_coords", np.nan),
-    "infinity": lambda: filled("point_coords", np.inf),
-    "unknown label": lambda: filled("point_labels", 7),
-    "N = 0": lambda: decoder_inputs(points=0),
-    "P = 100,000": lambda: decoder_inputs(prompts=100_000),
-    "N = 10,000": lambda: decoder_inputs(points=10_000),
-    "NaN mask": lambda: filled("mask_input", np.nan),
-    "NaN embedding": lambda: filled("image_embeddings", np.nan),
-    "half a mask": lambda: filled("has_mask_input", 0.5),
-}
 
 
 def resident_mib(pid: int) -> float:

@@ -77,14 +77,15 @@ def _look_at_crop(
     frame, valid = preprocess(np.ascontiguousarray(image[y0:y1, x0:x1]))
     input_size = (int(valid[0]), int(valid[1]))
     answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
-    embedding = {"image_embeddings": answer["image_embeddings"].copy()}
+    embeddings = answer["image_embeddings"].copy()
+    embeddings.flags.writeable = False  # so shared memory need be written only once
     advanced()
     found: list[Candidate] = []
     points = point_grid(per_side, *size)
     for start in range(0, len(points), settings.points_per_batch):
         batch = points[start : start + settings.points_per_batch]
         prompts = encode_prompts(size, input_size, batch[:, None])
-        answer = yield Call(DECODER, {**embedding, **prompt_arrays(prompts)})
+        answer = yield Call(DECODER, {"image_embeddings": embeddings, **prompt_arrays(prompts)})
         found += find_candidates(answer, batch, crop_box, input_size, image.shape[:2], settings)
         advanced()
     scores = np.array([candidate.predicted_iou for candidate in found], np.float32)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isnan, nan
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.encodings import Rle, from_rle
+from slimsam_client.encodings import Rle, from_rle, rle_area, to_json_rle
+from slimsam_client.errors import MaskError, SettingsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +42,72 @@ class MaskRecord:
         """The mask, (H, W) bool, decoded anew at each look."""
         return from_rle(self.rle)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the record in the shape that SAM's generator returns."""
+    def as_dict(
+        self, output_mode: Literal["binary_mask", "coco_rle"] = "binary_mask"
+    ) -> dict[str, Any]:
+        """Give the record in the shape that SAM's generator returns.
+
+        Args:
+            output_mode: what `segmentation` is, in SAM's words: "binary_mask", (H, W) bool; or
+                "coco_rle", COCO's compressed RLE. With that, the whole can be written as JSON; a
+                stability score that is no number (of a mask without pixels) becomes None.
+
+        Raises:
+            SettingsError: the mode is neither.
+        """
+        if output_mode not in ("binary_mask", "coco_rle"):
+            raise SettingsError(
+                f"output_mode: expected binary_mask or coco_rle, got {output_mode!r}"
+            )
+        as_json = output_mode == "coco_rle"
         return {
-            "segmentation": self.segmentation,
+            "segmentation": to_json_rle(self.rle) if as_json else self.segmentation,
             "area": self.area,
             "bbox": list(self.bbox),
             "predicted_iou": self.predicted_iou,
             "point_coords": [list(self.point_coords)],
-            "stability_score": self.stability_score,
+            "stability_score": None
+            if as_json and isnan(self.stability_score)
+            else self.stability_score,
             "crop_box": list(self.crop_box),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> MaskRecord:
+        """Read what `as_dict("coco_rle")` gave, or SAM's generator in that mode.
+
+        Raises:
+            MaskError: something is missing or of another type, or the RLE is damaged.
+        """
+        try:
+            rle = content["segmentation"]
+            height, width = rle["size"]
+            counts = rle["counts"]
+            stability_score = content["stability_score"]
+            (point,) = content["point_coords"]
+            record = cls(
+                {
+                    "size": [int(height), int(width)],
+                    "counts": counts if isinstance(counts, bytes) else counts.encode("ascii"),
+                },
+                int(content["area"]),
+                _numbers(content["bbox"], 4),
+                float(content["predicted_iou"]),
+                nan if stability_score is None else float(stability_score),
+                _numbers(point, 2),
+                _numbers(content["crop_box"], 4),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MaskError(
+                'record: expected what as_dict("coco_rle") gives, got something else '
+                f"({type(error).__name__}: {error})"
+            ) from error
+        rle_area(record.rle)  # raises if its runs are not those of its size
+        return record
+
+
+def _numbers(values: Sequence[float], count: int) -> Any:
+    """The numbers as a tuple of `count` floats."""
+    if len(values) != count:
+        raise ValueError(f"expected {count} numbers, got {len(values)}")
+    return tuple(float(value) for value in values)

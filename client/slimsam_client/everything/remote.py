@@ -1,9 +1,10 @@
-"""Everything mode in the server's model: one call, records as tensors."""
+"""Everything mode in the server's model: one call, records as tensors; both sides of it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client.calls import Call, Steps
-from slimsam_client.contract import AUTOMATIC
+from slimsam_client.contract import AUTOMATIC, MAX_PROMPTS
+from slimsam_client.errors import ImageError
+from slimsam_client.everything.generator import generate_records
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.image import ImageSource, load_image
@@ -25,6 +28,34 @@ def request_records(image: ImageSource, settings: GenerateSettings) -> Steps[lis
         AUTOMATIC, {**_image_tensor(image), "settings": _bytes_tensor([settings.to_json()])}
     )
     return from_tensors(answer)
+
+
+def answer_request(inputs: Arrays, max_points: int = MAX_PROMPTS) -> Steps[Arrays]:
+    """Be the server's model.
+
+    Args:
+        inputs: of a request.
+        max_points: in one call of the decoder; settings may ask for fewer.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        ImageError: there is not one image, or it cannot be read or used.
+        SettingsError: the settings are no JSON object, or one of them is wrong.
+        MissingExtraError: min_mask_region_area is given and scipy is not installed.
+    """
+    if ("image" in inputs) == ("image_bytes" in inputs):
+        raise ImageError(
+            "expected one of the inputs image_bytes and image, "
+            f"got {'both' if 'image' in inputs else 'neither'}"
+        )
+    pixels = load_image(inputs["image"] if "image" in inputs else inputs["image_bytes"][0])
+    given = inputs.get("settings")
+    settings = GenerateSettings() if given is None else GenerateSettings.from_json(given[0])
+    settings = replace(settings, points_per_batch=min(settings.points_per_batch, max_points))
+    records = yield from generate_records(pixels, settings, None)
+    return to_tensors(records, (pixels.shape[0], pixels.shape[1]))
 
 
 def to_tensors(records: Sequence[MaskRecord], original_size: tuple[int, int]) -> Arrays:

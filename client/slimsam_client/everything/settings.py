@@ -45,7 +45,9 @@ class GenerateSettings:
     )
     box_nms_thresh: float = _setting(0.7, 0, 1, "box IoU above which two masks are one")
     crop_n_layers: int = _setting(0, 0, 4, "layers of crops; layer i has 4**i")
-    crop_nms_thresh: float = _setting(0.7, 0, 1, "the same between crops")
+    crop_nms_thresh: float = _setting(
+        0.7, 0, 1, "box IoU above which two masks of different crops are one"
+    )
     crop_overlap_ratio: float = _setting(
         512 / 1500, 0, 1, "share of the short side by which crops overlap"
     )

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from slimsam_client import (
-    GenerateSettings,
-    ImageError,
-    MissingExtraError,
-    SettingsError,
-    load_image,
-)
+from slimsam_client import ImageError, MissingExtraError, SettingsError
 from slimsam_client.calls import Call, Done, advance
 from slimsam_client.contract import AUTOMATIC
-from slimsam_client.everything.generator import generate_records
-from slimsam_client.everything.remote import to_tensors
+from slimsam_client.everything.remote import answer_request
 from slimsam_client.wire import Arrays
 
 
 class TritonPythonModel:
     """What Triton's Python backend calls."""
 
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the configuration's parameter."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.max_points = int(parameters["max_points_per_batch"]["string_value"])
+
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request with its records, or with an error of its own."""
-        return [_response(request) for request in requests]
+        return [_response(request, self.max_points) for request in requests]
 
 
 class _Refused(Exception):
@@ -36,9 +35,9 @@ class _Refused(Exception):
         self.status = status
 
 
-def _response(request: Any) -> Any:
+def _response(request: Any, max_points: int) -> Any:
     try:
-        arrays = _records(request)
+        arrays = _records(request, max_points)
     except _Refused as error:
         return _error(str(error), error.status)
     except (ImageError, SettingsError) as error:
@@ -57,29 +56,19 @@ def _response(request: Any) -> Any:
     )
 
 
-def _records(request: Any) -> Arrays:
+def _records(request: Any, max_points: int) -> Arrays:
     inputs = {
         spec.name: tensor.as_numpy()
         for spec in AUTOMATIC.inputs
         if (tensor := pb_utils.get_input_tensor_by_name(request, spec.name)) is not None
     }
-    if ("image" in inputs) == ("image_bytes" in inputs):
-        raise _Refused(
-            "expected one of the inputs image_bytes and image, "
-            f"got {'both' if 'image' in inputs else 'neither'}",
-            pb_utils.TritonError.INVALID_ARG,
-        )
-    pixels = load_image(inputs["image"] if "image" in inputs else inputs["image_bytes"][0])
-    given = inputs.get("settings")
-    settings = GenerateSettings() if given is None else GenerateSettings.from_json(given[0])
-    steps = generate_records(pixels, settings, None)
+    steps = answer_request(inputs, max_points)
     step = advance(steps, None)
     while not isinstance(step, Done):
         if request.is_cancelled():
             raise _Refused("cancelled", pb_utils.TritonError.CANCELLED)
         step = advance(steps, _infer(step))
-    height, width = pixels.shape[:2]
-    return to_tensors(step.result, (height, width))
+    return step.result
 
 
 def _infer(call: Call) -> Arrays:

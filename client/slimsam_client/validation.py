@@ -1,33 +1,33 @@
-"""Checks of raw tensors, beyond the names, dtypes and dims that Triton itself checks.
+"""The contract's values: what tensors of the right names, dtypes and dims may hold.
 
-The real C++ backends cannot do this: there a bad value ends in an error or a useless mask for that
-request alone. Here it ends in INVALID_ARGUMENT with what was expected.
+Triton checks names, dtypes and dims itself, and leaves values to its backends. In the C++ ones a
+bad value ends in an error or a useless mask for that request alone; the stand-ins of slimsam-serve
+and `testing.FakeServer` look here first, and answer INVALID_ARGUMENT with what was expected.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.contract import IMAGE_SIZE, MAX_POINTS, MAX_PROMPTS, POINT_LABELS
-
-Arrays = dict[str, NDArray[Any]]
+from slimsam_client.wire import Arrays
 
 
 def find_problem(inputs: Arrays) -> str | None:
     """Look for what the contract forbids.
 
     Args:
-        inputs: a request's tensors by name, with their batch axis; of either model.
+        inputs: a request's tensors by name, with their batch axis; of the encoder, the decoder or
+            the ensemble of both.
 
     Returns:
         What was expected and what came, or None.
     """
-    if "input_size" in inputs:
-        return _image_problem(inputs["input_size"])
-    return _prompt_problem(inputs)
+    problem = _image_problem(inputs["input_size"]) if "input_size" in inputs else None
+    if problem is None and "point_coords" in inputs:
+        problem = _prompt_problem(inputs)
+    return problem
 
 
 def is_empty(inputs: Arrays) -> bool:
@@ -65,6 +65,6 @@ def _prompt_problem(inputs: Arrays) -> str | None:
     if not np.isin(has_mask_input, (0, 1)).all():
         return f"has_mask_input: expected 0 or 1, got {has_mask_input.ravel().tolist()}"
     for name in ("mask_input", "image_embeddings"):
-        if not np.isfinite(inputs[name]).all():
+        if name in inputs and not np.isfinite(inputs[name]).all():
             return f"{name}: expected finite numbers, got NaN or infinity"
     return None

@@ -1,0 +1,145 @@
+"""`slimsam everything`: a mask for each object of an image, or of all images of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from slimsam_client.cli.annotate import Job, annotate_folder, read_image_file
+from slimsam_client.cli.files import write_picture
+from slimsam_client.cli.folder import Folder
+from slimsam_client.cli.options import add_connection, add_json, add_quiet, connect, count
+from slimsam_client.cli.progress import shown_progress
+from slimsam_client.cli.sheet_file import write_contact_sheet
+from slimsam_client.cli.status import FAILED, FINE, UsageError
+from slimsam_client.everything import GenerateSettings
+from slimsam_client.overlay import draw_records
+
+CONCURRENCY = 4
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options; the settings' are those of `GenerateSettings`."""
+    parser.add_argument("source", type=Path, metavar="IMAGE|DIR", help="an image file, or a folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="of an image: write the masks over it, a PNG; of a folder: the folder to write to",
+    )
+    add_json(parser, "the records of an image, or what became of a folder's images,")
+    add_quiet(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--on-server",
+        action="store_true",
+        default=None,
+        dest="on_server",
+        help="run in the server's model slimsam_automatic, one request per image; "
+        "the default where the server has it",
+    )
+    where.add_argument(
+        "--in-client",
+        action="store_false",
+        dest="on_server",
+        help="run here, with one request per batch of points",
+    )
+    folder = parser.add_argument_group("folders")
+    folder.add_argument(
+        "-r", "--recursive", action="store_true", help="take the images of folders below, too"
+    )
+    folder.add_argument(
+        "--no-pictures",
+        action="store_false",
+        dest="pictures",
+        help="write records alone, no overlays and no contact sheet",
+    )
+    folder.add_argument(
+        "--concurrency",
+        type=count,
+        default=CONCURRENCY,
+        metavar="N",
+        help="images under way at once; default: %(default)s",
+    )
+    group = parser.add_argument_group("settings")
+    for setting in dataclasses.fields(GenerateSettings):
+        kind = type(setting.default)
+        text, low, high = (setting.metadata[key] for key in ("text", "low", "high"))
+        group.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            type=kind,
+            default=setting.default,
+            metavar="N" if kind is int else "X",
+            help=f"{text}, {low} to {high}; default: {setting.default:.4g}",
+        )
+    add_connection(parser, timeout=300)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segment everything, and write and print what was asked for."""
+    settings = GenerateSettings(
+        **{
+            setting.name: getattr(options, setting.name)
+            for setting in dataclasses.fields(GenerateSettings)
+        }
+    )
+    with connect(options) as sam:
+        job = Job(sam, settings, options.on_server)
+        return (_run_folder if options.source.is_dir() else _run_image)(options, job)
+
+
+def _run_image(options: argparse.Namespace, job: Job) -> int:
+    content = read_image_file(options.source)
+    start = time.perf_counter()
+    with shown_progress("requests", options.quiet) as progress:
+        found, pixels = job.annotate(content, options.source.name, progress)
+    seconds = time.perf_counter() - start
+    if options.output:
+        write_picture(options.output, draw_records(pixels, found.records))
+    if options.json:
+        print(found.to_json())
+    else:
+        written = f"; wrote {options.output}" if options.output else ""
+        print(f"{len(found.records)} masks, {seconds:.2f} s{written}")
+    return FINE
+
+
+def _run_folder(options: argparse.Namespace, job: Job) -> int:
+    if options.output is None:
+        raise UsageError("expected -o with the folder to write to, got none")
+    folder = Folder(options.source, options.output)
+    images = folder.images(options.recursive)
+    try:
+        with shown_progress("images", options.quiet) as progress:
+            outcomes = annotate_folder(
+                job, folder, images, options.pictures, options.concurrency, progress
+            )
+    except BaseException:
+        print("slimsam: stopped; run the same command again to go on", file=sys.stderr)
+        raise
+    done = [outcome for outcome in outcomes if outcome.error is None]
+    failed = {
+        outcome.image: str(outcome.error).removeprefix(f"{outcome.image}: ")
+        for outcome in outcomes
+        if outcome.error
+    }
+    if options.pictures and done:
+        with shown_progress("contact sheet", options.quiet) as progress:
+            write_contact_sheet(folder, done, progress)
+    skipped = [outcome.image for outcome in done if outcome.skipped]
+    annotated = [outcome.image for outcome in done if not outcome.skipped]
+    if options.json:
+        print(json.dumps({"annotated": annotated, "skipped": skipped, "failed": failed}))
+    else:
+        print(
+            f"{len(annotated)} images annotated, {len(skipped)} were finished before, "
+            f"{len(failed)} failed; wrote {options.output}"
+        )
+    for image, error in failed.items():
+        print(f"slimsam: failed: {image}: {error}", file=sys.stderr)
+    return FAILED if failed else FINE

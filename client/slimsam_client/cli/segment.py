@@ -1,0 +1,117 @@
+"""`slimsam segment`: one object of an image by points, a box, or both."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from slimsam_client.cli.files import write_picture
+from slimsam_client.cli.options import add_connection, add_json, connect
+from slimsam_client.cli.status import FINE
+from slimsam_client.contact_sheet import side_by_side
+from slimsam_client.encodings import to_box
+from slimsam_client.image import load_image
+from slimsam_client.overlay import draw_overlay
+from slimsam_client.results import Prediction
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("image", metavar="IMAGE", help="an image file")
+    parser.add_argument(
+        "--point",
+        type=_point,
+        action="append",
+        default=[],
+        metavar="X,Y[,0|1]",
+        help="a click in pixels, 1 foreground (default) or 0 background; several are one prompt",
+    )
+    parser.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="a box in pixels")
+    parser.add_argument(
+        "--best", action="store_true", help="draw the best mask alone, not all candidates"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png", help="write the masks over the image"
+    )
+    parser.add_argument(
+        "--mask-out", type=Path, metavar="MASK.png", help="write the best mask, 255 inside, else 0"
+    )
+    add_json(parser, "scores, areas and boxes")
+    add_connection(parser, timeout=30)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segment, and write and print what was asked for."""
+    points = [(x, y) for x, y, _ in options.point] or None
+    labels = [label for _, _, label in options.point] or None
+    image = load_image(options.image)
+    start = time.perf_counter()
+    with connect(options) as sam:
+        prediction = sam.segment(image, points, labels, options.box)
+    seconds = time.perf_counter() - start
+    best = int(prediction.best)
+    if options.output:
+        pictures = [
+            draw_overlay(image, mask, points, labels, options.box) for mask in prediction.masks
+        ]
+        captions = [f"score {score:.2f}" for score in prediction.scores]
+        write_picture(
+            options.output, pictures[best] if options.best else side_by_side(pictures, captions)
+        )
+    if options.mask_out:
+        write_picture(
+            options.mask_out, Image.fromarray(prediction.masks[best].astype(np.uint8) * 255)
+        )
+    if options.json:
+        print(json.dumps(_described(prediction, best, seconds)))
+    else:
+        area = int(prediction.masks[best].sum())
+        written = [str(path) for path in (options.output, options.mask_out) if path]
+        print(
+            f"mask of {area} pixels, score {prediction.scores[best]:.3f}, {seconds:.2f} s"
+            + (f"; wrote {', '.join(written)}" if written else "")
+        )
+    return FINE
+
+
+def _described(prediction: Prediction, best: int, seconds: float) -> dict[str, Any]:
+    height, width = prediction.masks.shape[1:]
+    return {
+        "width": width,
+        "height": height,
+        "best": best,
+        "masks": [
+            {"score": round(float(score), 6), "area": int(mask.sum()), "box": to_box(mask)}
+            for mask, score in zip(prediction.masks, prediction.scores, strict=True)
+        ],
+        "seconds": round(seconds, 4),
+    }
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    parts = text.split(",")
+    try:
+        if len(parts) not in (2, 3):
+            raise ValueError
+        label = int(parts[2]) if len(parts) == 3 else 1
+        return float(parts[0]), float(parts[1]), label
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected X,Y or X,Y,1 (foreground) or X,Y,0 (background), got {text!r}"
+        ) from error
+
+
+def _box(text: str) -> tuple[float, ...]:
+    try:
+        box = tuple(float(part) for part in text.split(","))
+        if len(box) != 4:
+            raise ValueError
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected X0,Y0,X1,Y1, got {text!r}") from error
+    return box

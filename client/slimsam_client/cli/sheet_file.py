@@ -1,0 +1,44 @@
+"""The contact sheet of a folder: its overlays with their names, on as many pages as they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Final
+
+from PIL import Image
+
+from slimsam_client.cli.annotate import Outcome
+from slimsam_client.cli.files import write_picture
+from slimsam_client.cli.folder import Folder
+from slimsam_client.contact_sheet import contact_sheet
+from slimsam_client.everything import Progress
+
+PICTURES_PER_PAGE: Final = 60
+
+
+def write_contact_sheet(folder: Folder, outcomes: Sequence[Outcome], progress: Progress) -> None:
+    """Write the pages, and remove those that a larger folder once had.
+
+    Args:
+        folder: where.
+        outcomes: images that have an overlay, at least one.
+        progress: told about each picture that is on its page.
+    """
+
+    def overlays(start: int, page: Sequence[Outcome]) -> Iterator[Image.Image]:
+        for index, outcome in enumerate(page, start + 1):
+            with Image.open(folder.overlay(outcome.image)) as picture:
+                yield picture
+            progress(index, len(outcomes))
+
+    starts = range(0, len(outcomes), PICTURES_PER_PAGE)
+    for number, start in enumerate(starts, 1):
+        page = outcomes[start : start + PICTURES_PER_PAGE]
+        captions = [f"{outcome.image} · {outcome.masks} masks" for outcome in page]
+        sheet = contact_sheet(overlays(start, page), captions)
+        write_picture(folder.contact_sheet(number), sheet)
+    for number in count(len(starts) + 1):
+        if not folder.contact_sheet(number).exists():
+            return
+        folder.contact_sheet(number).unlink()

@@ -1,0 +1,154 @@
+"""COCO's run-length encoding: runs down the columns, background first."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from slimsam_client.encodings.mask import checked_mask, checked_size
+from slimsam_client.errors import MaskError
+
+
+class Rle(TypedDict):
+    """COCO's compressed RLE: `size` [height, width], and the runs as ASCII."""
+
+    size: list[int]
+    counts: bytes
+
+
+class JsonRle(TypedDict):
+    """The same as JSON can have it."""
+
+    size: list[int]
+    counts: str
+
+
+class UncompressedRle(TypedDict):
+    """COCO's uncompressed RLE: `size` [height, width], and the lengths of the runs."""
+
+    size: list[int]
+    counts: list[int]
+
+
+def to_rle(mask: NDArray[np.bool_]) -> Rle:
+    """Encode (H, W) bool as COCO's compressed RLE.
+
+    Raises:
+        MaskError: the mask is no bool array (H, W).
+    """
+    encoded = coco.encode(np.asfortranarray(checked_mask(mask), np.uint8))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"]}
+
+
+def to_uncompressed_rle(mask: NDArray[np.bool_]) -> UncompressedRle:
+    """Encode (H, W) bool as COCO's uncompressed RLE.
+
+    Raises:
+        MaskError: the mask is no bool array (H, W).
+    """
+    flat = checked_mask(mask).ravel(order="F")
+    starts = np.flatnonzero(np.diff(flat, prepend=False))
+    counts = np.diff(np.concatenate([[0], starts, [flat.size]]))
+    return {"size": list(mask.shape), "counts": counts.tolist()}
+
+
+def to_json_rle(rle: Rle) -> JsonRle:
+    """Give compressed RLE as JSON can have it."""
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+
+
+def from_rle(rle: Rle | JsonRle | UncompressedRle) -> NDArray[np.bool_]:
+    """Decode COCO's RLE, compressed (bytes or str) or not, to (H, W) bool.
+
+    Raises:
+        MaskError: it is none, or its runs are not as many pixels as its size has.
+    """
+    height, width = _size(rle)
+    runs = _runs(rle)
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def rle_area(rle: Rle | JsonRle | UncompressedRle) -> int:
+    """Count the pixels of a mask.
+
+    Raises:
+        MaskError: as `from_rle`.
+    """
+    return int(_runs(rle)[1::2].sum())
+
+
+def rle_box(rle: Rle | JsonRle) -> tuple[int, int, int, int] | None:
+    """Give what `to_box` gives, without decoding the mask.
+
+    Raises:
+        MaskError: as `from_rle`.
+    """
+    _runs(rle)  # pycocotools does not check them
+    x, y, width, height = (int(side) for side in coco.toBbox(rle))
+    return (x, y, x + width, y + height) if width else None
+
+
+def _size(rle: Any) -> tuple[int, int]:
+    try:
+        return checked_size(rle["size"])
+    except (KeyError, TypeError) as error:
+        raise MaskError(
+            "RLE: expected COCO's, with `size` [height, width] and `counts`, "
+            f"got {type(rle).__name__}"
+        ) from error
+
+
+def _runs(rle: Any) -> NDArray[np.int64]:
+    """Lengths of the runs, checked against the size."""
+    height, width = _size(rle)
+    counts = rle.get("counts")
+    if isinstance(counts, str | bytes):
+        runs = _decompressed(counts.encode() if isinstance(counts, str) else counts)
+    else:
+        runs = _listed(counts)
+    total = height * width
+    if (runs < 0).any() or (runs > total).any() or runs.sum() != total:
+        raise MaskError(
+            f"RLE: expected runs of {height} x {width} = {total} pixels in all, got others; "
+            "it is damaged, or its size is of another image"
+        )
+    return runs
+
+
+def _listed(counts: Any) -> NDArray[np.int64]:
+    """Runs of the uncompressed kind."""
+    if isinstance(counts, list | tuple) and all(type(count) is int for count in counts):
+        try:
+            return np.array(counts, np.int64)
+        except OverflowError:
+            pass
+    raise MaskError(
+        "RLE: expected counts as bytes, str or a list of integers, "
+        f"got {type(counts).__name__} {counts!r:.40}"
+    )
+
+
+def _decompressed(counts: bytes) -> NDArray[np.int64]:
+    """Read compressed runs: pycocotools' `rleFrString`, which does not check where they end.
+
+    Each number is in groups of 5 bits, the lowest first, bit 5 saying that another follows and the
+    highest bit of the last being the sign; from the fourth on, it is the difference to the run two
+    before.
+    """
+    groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(groups & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    sizes = ends - starts[: len(ends)] + 1
+    whole = len(ends) and ends[-1] == len(groups) - 1 and sizes.max() <= 7
+    if not whole or groups.min() < 0 or groups.max() > 63:
+        raise MaskError("RLE: expected COCO's compressed counts, got a damaged text")
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, sizes))
+    runs = np.add.reduceat((groups & 31) << shifts, starts)
+    runs -= (groups[ends] >> 4 & 1) << (5 * sizes)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs

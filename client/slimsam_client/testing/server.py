@@ -1,0 +1,154 @@
+"""The fake server: its life, its faults, and what it has seen."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final
+
+import grpc
+from tritonclient.grpc.service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+from slimsam_client.errors import SettingsError
+from slimsam_client.testing.servicer import SPECS, Fault, ReceivedRequest, Servicer
+
+HOST: Final = "127.0.0.1"
+WORKERS: Final = 64
+"""How many requests it takes at once; the others wait. Threads come to be as they are needed."""
+
+
+class FakeServer:
+    """A gRPC server on loopback that speaks the contract: Triton's protocol, fake models.
+
+    Models are slimsam_encoder, slimsam_decoder, slimsam and slimsam_automatic. Requests are checked
+    as `slimsam-serve` checks them, and get the same statuses; up to 8 rows are a batch, as the
+    repository's default configurations have it. There is no TLS, no shared memory, and none of
+    Triton's services beside inference, metadata and readiness.
+
+    **What it answers.** The same to the same request, always. A click selects its *region*: the
+    pixels that hang together with the clicked one and whose colour is within 32 of its colour, in
+    each channel of 0..255. So a click on a drawn shape gives that shape, to about 4 pixels of the
+    1024 frame. In this order:
+
+    - the regions of all foreground points together; a box without one counts as a point in its
+      middle; points of other labels select nothing;
+    - and the inside of `mask_input`, if there is one;
+    - of that, what is inside the box, if there is one;
+    - without a disc of 32 pixels, in the 1024 frame, around each background point.
+
+    Of the three candidates the first is the part of the region within 64 pixels of the points, in
+    the 1024 frame; the second is the region; the third its bounding box, background points cut out
+    of it, too. Their scores are 0.7, 0.95 and 0.8, so the best is in the middle. With
+    `multimask_output=False` the region comes with 0.9. Logits are 20 and -20.
+
+    Everything mode, in the client or here, therefore finds each region that has a point of the grid
+    in it, unless it is tiny or its box is nearly that of another one.
+
+    Args:
+        port: 0 takes a free one.
+
+    Attributes:
+        url: host:port, once started; the same after each later start.
+        requests: every inference that a client asked for, in the order of arrival; retries are
+            further ones.
+        unready: names of models that are not ready, each for itself; none at first. Without
+            "slimsam_automatic", for example, everything mode runs in the client.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+        self._servicer = Servicer()
+        self._server: Any = None
+
+    def __enter__(self) -> FakeServer:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """host:port of the gRPC service."""
+        return f"{HOST}:{self._port}"
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Every inference so far."""
+        return self._servicer.requests
+
+    @property
+    def unready(self) -> set[str]:
+        """Names of the models that are not ready; change it as you like."""
+        return self._servicer.unready
+
+    def start(self) -> None:
+        """Start, or start again at the same address.
+
+        Raises:
+            SettingsError: the port is taken, or the server runs already.
+        """
+        if self._server is not None:
+            raise SettingsError("expected a FakeServer that is not running, got one that is")
+        server = grpc.server(
+            ThreadPoolExecutor(WORKERS, "fake-server"),
+            options=[
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.so_reuseport", 0),  # two servers must not share a port unawares
+            ],
+        )
+        add_GRPCInferenceServiceServicer_to_server(self._servicer, server)
+        try:
+            self._port = server.add_insecure_port(f"{HOST}:{self._port}")
+        except RuntimeError as error:
+            raise SettingsError(f"port: expected a free one, got {self._port}; take 0") from error
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """Stop: requests under way fail, and nothing answers any more. Stopping twice is fine."""
+        if self._server is not None:
+            self._server.stop(None).wait()
+            self._server = None
+
+    def fail(
+        self, model: str, status: Any, message: str = "as the test wants", times: int = 1
+    ) -> None:
+        """Make the next inferences of a model fail.
+
+        The SDK repeats what is UNAVAILABLE, until its timeout: `times=1` shows that a service
+        recovers, and more times, with a short timeout, what it does in the end.
+
+        Args:
+            model: a model that clients call; slimsam's own calls of the other two are not meant.
+            status: a grpc.StatusCode.
+            message: that goes with it.
+            times: how many inferences fail.
+        """
+        self._add(model, Fault(0.0, status, message), times)
+
+    def delay(self, model: str, seconds: float, times: int = 1) -> None:
+        """Make the next inferences of a model wait before they are answered.
+
+        Waiting ends as soon as the client cancels or its deadline passes. Faults of a model come
+        one to an inference, in the order in which they were asked for.
+
+        Args:
+            model: as for `fail`.
+            seconds: how long each waits.
+            times: how many inferences wait.
+        """
+        self._add(model, Fault(seconds), times)
+
+    def _add(self, model: str, fault: Fault, times: int) -> None:
+        if model not in SPECS:
+            raise SettingsError(f"model: expected one of {', '.join(SPECS)}, got {model!r}")
+        self._servicer.faults[model].extend([fault] * times)

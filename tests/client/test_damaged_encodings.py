@@ -1,0 +1,122 @@
+"""What is no mask, and no encoding of one, is refused; nothing is decoded to something else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from slimsam_client import MaskError, MissingExtraError, encodings
+
+ENCODERS = [
+    encodings.to_rle,
+    encodings.to_uncompressed_rle,
+    encodings.to_png,
+    encodings.to_packed_bits,
+    encodings.to_polygons,
+    encodings.to_box,
+]
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((3, 4), np.uint8), "got uint8"),
+        (np.zeros((3, 4), np.float32), "got float32"),
+        (np.zeros((2, 3, 4), np.bool_), r"got shape \(2, 3, 4\)"),
+        (np.zeros(4, np.bool_), r"got shape \(4,\)"),
+        ([[True, False]], "got list"),
+        (None, "got NoneType"),
+    ],
+)
+def test_what_is_no_mask_is_refused(encode: Callable[[Any], Any], wrong: Any, message: str) -> None:
+    with pytest.raises(MaskError, match=message):
+        encode(wrong)
+
+
+def test_damaged_rle_is_refused() -> None:
+    """pycocotools gives whatever lay in memory for most of these."""
+    mask = np.random.default_rng(5).random((4, 5)) < 0.5
+    whole = encodings.to_rle(mask)["counts"]
+    counts: list[Any] = [whole[:cut] for cut in range(len(whole))]
+    counts += [
+        b"",
+        "",
+        b"0",
+        b"5",
+        b"P",
+        b"oooo",
+        b"1O",
+        b"\xff\xfe",
+        "\u00e9",
+        b"n" * 30 + b"0",
+        b"d" + b"P" * 8 + b"0",
+    ]
+    counts += [
+        [],
+        [19],
+        [21],
+        [25, -5],
+        [10, 2.0, 8],
+        ["20"],
+        [True] * 20,
+        [2**70],
+        None,
+        20,
+        [[20]],
+    ]
+    for wrong in counts:
+        for read in (encodings.from_rle, encodings.rle_area):
+            with pytest.raises(MaskError):
+                read({"size": [4, 5], "counts": wrong})
+    for size in ([4, 6], [4], [4, 5, 1], [-4, -5], [4.5, 5], ["4", "5"], None, 20):
+        with pytest.raises(MaskError):
+            encodings.from_rle({"size": size, "counts": whole})  # type: ignore[typeddict-item]
+    for nothing in ({}, {"counts": whole}, {"size": [4, 5]}, None, b"x", []):
+        with pytest.raises(MaskError):
+            encodings.from_rle(nothing)  # type: ignore[arg-type]
+
+
+def test_no_text_makes_decoding_unsafe() -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(3000):
+        text = rng.integers(40, 120, int(rng.integers(1, 12)), np.uint8).tobytes()
+        try:
+            mask = encodings.from_rle({"size": [4, 5], "counts": text})
+        except MaskError:
+            continue
+        assert np.array_equal(mask, coco.decode({"size": [4, 5], "counts": text}))
+
+
+def test_damaged_pngs_are_refused() -> None:
+    whole = encodings.to_png(np.random.default_rng(0).random((50, 50)) < 0.5)
+    for wrong in (b"", b"not a PNG", whole[:20], whole[: len(whole) // 2]):
+        with pytest.raises(MaskError):
+            encodings.from_png(wrong)
+
+
+def test_packed_bits_of_another_size_are_refused() -> None:
+    data = encodings.to_packed_bits(np.ones((3, 5), np.bool_))
+    for size in [(3, 6), (2, 4), (0, 0), (-3, -5), (3, 5, 1), 15]:
+        with pytest.raises(MaskError):
+            encodings.from_packed_bits(data, size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [[], [(0, 0), (1, 1)], [(0, 0, 0)] * 3, [(0, 0), (1, np.nan), (2, 2)], [1, [2, 3]], "abc"],
+)
+def test_what_is_no_ring_is_refused(ring: Any) -> None:
+    with pytest.raises(MaskError, match="polygon"):
+        encodings.from_polygons([[ring]], (5, 5))
+
+
+def test_polygons_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "contourpy", None)
+    with pytest.raises(MissingExtraError, match=r"slimsam-client\[polygons\]"):
+        encodings.to_polygons(np.ones((2, 2), np.bool_))

@@ -1,0 +1,324 @@
+"""FakeServer beside the real server: every request goes to both, and they say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from numpy.typing import NDArray
+from raw_requests import (
+    MALFORMED,
+    Arrays,
+    decoder_inputs,
+    encoder_inputs,
+    ensemble_inputs,
+    infer,
+)
+from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
+
+from slimsam_client.contract import AUTOMATIC, DECODER, ENCODER, ENSEMBLE, MODELS, ModelSpec
+from slimsam_client.testing import FakeServer
+from slimsam_client.testing.messages import MAX_BATCH_SIZE
+from slimsam_server import EmbeddedServer
+
+ROOT = Path(__file__).parents[2]
+UNLIMITED = [("grpc.max_receive_message_length", -1)]
+
+
+@pytest.fixture(scope="module")
+def real(demo_repository: Path) -> Iterator[str]:
+    with EmbeddedServer(demo_repository) as server:
+        yield server.grpc_url
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+def message(model: str, arrays: Arrays, outputs: tuple[str, ...] = ()) -> Any:
+    request = messages.ModelInferRequest(model_name=model, id="some-id")
+    for name, array in arrays.items():
+        request.inputs.add(
+            name=name, datatype=np_to_triton_dtype(array.dtype), shape=list(array.shape)
+        )
+        is_bytes = array.dtype == np.object_
+        request.raw_input_contents.append(
+            serialize_byte_tensor(array).item() if is_bytes else array.tobytes()
+        )
+    for name in outputs:
+        request.outputs.add(name=name)
+    return request
+
+
+def answer(url: str, method: str, request: Any) -> Any:
+    """A server's answer, or its error."""
+    with grpc.insecure_channel(url, options=UNLIMITED) as channel:
+        try:
+            return getattr(GRPCInferenceServiceStub(channel), method)(request, timeout=60)
+        except grpc.RpcError as error:
+            return error
+
+
+def strings(*values: bytes) -> NDArray[np.object_]:
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize("spec", [*MODELS, AUTOMATIC], ids=lambda spec: spec.name)
+def test_metadata_is_the_real_servers(spec: ModelSpec, real: str, fake: FakeServer) -> None:
+    request = messages.ModelMetadataRequest(name=spec.name)
+    expected = answer(real, "ModelMetadata", request)
+    found = answer(fake.url, "ModelMetadata", request)
+    assert found.platform == "slimsam_client.testing"
+    found.platform = expected.platform
+    assert found == expected
+
+
+@pytest.mark.parametrize(("name", "version"), [("nobody", ""), ("slimsam", "2"), ("slimsam", "1")])
+def test_models_and_versions_that_are_there(
+    name: str, version: str, real: str, fake: FakeServer
+) -> None:
+    asked = messages.ModelReadyRequest(name=name, version=version)
+    assert answer(fake.url, "ModelReady", asked) == answer(real, "ModelReady", asked)
+    described = messages.ModelMetadataRequest(name=name, version=version)
+    inferred = messages.ModelInferRequest(model_name=name, model_version=version)
+    for method, request in (("ModelMetadata", described), ("ModelInfer", inferred)):
+        expected, found = answer(real, method, request), answer(fake.url, method, request)
+        assert isinstance(found, grpc.RpcError) == isinstance(expected, grpc.RpcError)
+        if isinstance(expected, grpc.RpcError):
+            assert found.code() == expected.code()
+
+
+INPUTS: dict[str, Callable[[], Arrays]] = {
+    ENCODER.name: encoder_inputs,
+    DECODER.name: decoder_inputs,
+    ENSEMBLE.name: ensemble_inputs,
+}
+PIXELS = np.zeros((30, 40, 3), np.uint8)
+STRICT = strings(b'{"points_per_side": 2, "pred_iou_thresh": 1.0}')  # no mask is so good
+GOOD: dict[str, Callable[[], Any]] = {
+    **{name: lambda name=name: message(name, INPUTS[name]()) for name in INPUTS},
+    "no prompts": lambda: message(DECODER.name, decoder_inputs(0, 3)),
+    "no prompts for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(0, 0)),
+    "64 prompts": lambda: message(DECODER.name, decoder_inputs(64, 2)),
+    "64 points": lambda: message(ENSEMBLE.name, ensemble_inputs(1, 64)),
+    "one output": lambda: message(DECODER.name, decoder_inputs(), ("iou_predictions",)),
+    "one output twice": lambda: message(
+        DECODER.name, decoder_inputs(), ("low_res_masks", "low_res_masks")
+    ),
+    "values beside the shapes": lambda: with_values(message(ENCODER.name, encoder_inputs())),
+    "pixels": lambda: message(AUTOMATIC.name, {"image": PIXELS, "settings": STRICT}),
+    "strings beside the shapes": lambda: with_values(
+        message(AUTOMATIC.name, {"image": PIXELS, "settings": STRICT})
+    ),
+}
+
+
+def with_values(request: Any) -> Any:
+    """The same request, its values not raw."""
+    kinds = {"UINT8": ("uint_contents", np.uint8), "INT32": ("int_contents", np.int32)}
+    for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
+        if tensor.datatype == "BYTES":
+            tensor.contents.bytes_contents.append(raw[4:])
+        else:
+            field, dtype = kinds[tensor.datatype]
+            getattr(tensor.contents, field).extend(np.frombuffer(raw, dtype).tolist())
+    del request.raw_input_contents[:]
+    return request
+
+
+def described(response: Any) -> dict[str, tuple[str, list[int], int]]:
+    assert not isinstance(response, grpc.RpcError), response
+    return {
+        tensor.name: (tensor.datatype, list(tensor.shape), len(raw))
+        for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_answers_have_the_real_servers_shapes(name: str, real: str, fake: FakeServer) -> None:
+    request = GOOD[name]()
+    expected, found = (answer(url, "ModelInfer", request) for url in (real, fake.url))
+    assert described(found) == described(expected)
+    for field in ("model_name", "model_version", "id"):
+        assert getattr(found, field) == getattr(expected, field)
+
+
+def unknown_output(request: Any) -> None:
+    request.outputs.add(name="nothing")
+
+
+def further_input(request: Any) -> None:
+    request.inputs.add(name="more", datatype="FP32", shape=[1, 1])
+    request.raw_input_contents.append(b"1234")
+
+
+def input_twice(request: Any) -> None:
+    request.inputs.append(request.inputs[0])
+    request.raw_input_contents.append(request.raw_input_contents[0])
+
+
+def no_inputs(request: Any) -> None:
+    del request.inputs[:], request.raw_input_contents[:]
+
+
+def no_contents(request: Any) -> None:
+    del request.raw_input_contents[:]
+
+
+def one_content_less(request: Any) -> None:
+    del request.raw_input_contents[-1]
+
+
+def one_byte_less(request: Any) -> None:
+    request.raw_input_contents[1] = request.raw_input_contents[1][:-1]
+
+
+def one_byte_more(request: Any) -> None:
+    request.raw_input_contents[1] += b"1"
+
+
+def raw_and_values(request: Any) -> None:
+    request.inputs[1].contents.int_contents.append(1)
+
+
+def values_of_another_kind(request: Any) -> None:
+    request.inputs[1].contents.int64_contents.append(1)
+    del request.raw_input_contents[:]
+
+
+def no_such_dtype(request: Any) -> None:
+    request.inputs[1].datatype = "FLOAT"
+
+
+def negative_batch(request: Any) -> None:
+    request.inputs[1].shape[0] = -1
+
+
+def another_batch(request: Any) -> None:
+    request.inputs[1].shape[0] = 2
+    request.raw_input_contents[1] *= 2
+
+
+def no_batch(request: Any) -> None:
+    for index, tensor in enumerate(request.inputs):
+        tensor.shape[0] = 0
+        request.raw_input_contents[index] = b""
+
+
+def no_shape(request: Any) -> None:
+    del request.inputs[1].shape[:]
+
+
+def unknown_region(request: Any) -> None:
+    request.inputs[-1].parameters["shared_memory_region"].string_param = "nowhere"
+    request.inputs[-1].parameters["shared_memory_byte_size"].int64_param = 4
+    del request.raw_input_contents[-1]
+
+
+DAMAGES = [
+    unknown_output, further_input, input_twice, no_inputs, no_contents, one_content_less,
+    one_byte_less, one_byte_more, raw_and_values, values_of_another_kind, no_such_dtype,
+    negative_batch, another_batch, no_batch, no_shape, unknown_region,
+]  # fmt: skip
+
+
+def damaged(model: str, damage: Callable[[Any], None]) -> Any:
+    request = message(model, INPUTS[model]())
+    damage(request)
+    return request
+
+
+def sized(make: Callable[[], Arrays], *size: int) -> Arrays:
+    return {**make(), "input_size": np.array([size], np.int32)}
+
+
+def cut_off() -> Any:
+    request = message(AUTOMATIC.name, {"image_bytes": strings(b"no picture")})
+    request.raw_input_contents[0] = request.raw_input_contents[0][:-1]
+    return request
+
+
+def everything(**arrays: NDArray[Any]) -> Callable[[], Any]:
+    return lambda: message(AUTOMATIC.name, {"settings": STRICT, **arrays})
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    **{name: lambda make=make: message(DECODER.name, make()) for name, make in MALFORMED.items()},
+    **{
+        f"{model}: {damage.__name__}": lambda model=model, damage=damage: damaged(model, damage)
+        for model in INPUTS
+        for damage in DAMAGES
+    },
+    "no height": lambda: message(ENCODER.name, sized(encoder_inputs, 0, 10)),
+    "too wide": lambda: message(ENSEMBLE.name, sized(ensemble_inputs, 10, 1025)),
+    "no points for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(1, 0)),
+    "65 prompts for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(65, 1)),
+    "no image": everything(),
+    "two images": everything(image=PIXELS, image_bytes=strings(b"x")),
+    "no picture": everything(image_bytes=strings(b"no picture")),
+    "no pixels": everything(image=PIXELS[:0]),
+    "two channels": everything(image=PIXELS[..., :2]),
+    "a batch axis": everything(image=PIXELS[None]),
+    "float pixels": everything(image=PIXELS.astype(np.float32)),
+    "two pictures": everything(image_bytes=strings(b"x", b"y")),
+    "no JSON": everything(image=PIXELS, settings=strings(b"{")),
+    "an unknown setting": everything(image=PIXELS, settings=strings(b'{"points": 3}')),
+    "a setting too high": everything(image=PIXELS, settings=strings(b'{"points_per_side": 999}')),
+    "an unknown input": everything(image=PIXELS, more=np.zeros(1, np.float32)),
+    "half a string": cut_off,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_malformed_requests_get_the_real_servers_status(
+    name: str, real: str, fake: FakeServer
+) -> None:
+    request = BAD[name]()
+    expected, found = (answer(url, "ModelInfer", request) for url in (real, fake.url))
+    assert isinstance(expected, grpc.RpcError) and isinstance(found, grpc.RpcError)
+    assert found.code() == expected.code(), (found.details(), expected.details())
+    if ": expected" in expected.details():  # in our own words, not Triton's
+        assert found.details() == expected.details()
+    (seen,) = fake.requests
+    assert seen.status == found.code()
+
+
+def test_the_largest_batch_is_the_repositorys() -> None:
+    for spec in MODELS:
+        path = ROOT / "model_repository" / spec.name / "config.pbtxt"
+        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        assert config.max_batch_size == MAX_BATCH_SIZE
+
+
+def test_rows_of_a_batch_are_answered_each_for_itself(fake: FakeServer) -> None:
+    rng = np.random.default_rng(1)
+    count = MAX_BATCH_SIZE
+    batch = {
+        "image": rng.integers(0, 40, (count, 1024, 1024, 3), np.uint8),
+        "input_size": rng.integers(200, 1025, (count, 2)).astype(np.int32),
+        "point_coords": rng.uniform(0, 200, (count, 2, 1, 2)).astype(np.float32),
+        "point_labels": np.ones((count, 2, 1), np.int32),
+        "mask_input": rng.normal(0, 1, (count, 1, 256, 256)).astype(np.float32),
+        "has_mask_input": np.arange(count, dtype=np.float32)[:, None] % 2,
+    }
+    together = infer(fake.url, ENSEMBLE.name, batch).as_numpy("low_res_masks")
+    alone = [
+        infer(
+            fake.url, ENSEMBLE.name, {name: array[row : row + 1] for name, array in batch.items()}
+        ).as_numpy("low_res_masks")
+        for row in range(count)
+    ]
+    assert np.array_equal(together, np.concatenate(alone))
+    assert len({row.tobytes() for row in alone}) == count
