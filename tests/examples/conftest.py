@@ -1,0 +1,84 @@
+"""A real server, and the examples as a user runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from slimsam_client import SlimSam, load_image
+from slimsam_server import EmbeddedServer
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def sam(demo_server: EmbeddedServer) -> Iterator[SlimSam]:
+    with SlimSam(demo_server.grpc_url, timeout=300) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def scene() -> Path:
+    return EXAMPLES / "scene.png"
+
+
+@pytest.fixture(scope="session")
+def scene_pixels(scene: Path) -> NDArray[np.uint8]:
+    return load_image(scene)
+
+
+@pytest.fixture
+def run(demo_server: EmbeddedServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run an example on the server; `--url` among its arguments names another one."""
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", EXAMPLES / name, *arguments]
+        if "--url" not in command:
+            command += ["--url", demo_server.grpc_url]
+        return subprocess.run(
+            list(map(str, command)), check=False, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def load_example() -> Callable[[str], ModuleType]:
+    """Import an example's module."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def metric(demo_server: EmbeddedServer) -> Callable[..., int]:
+    """Look at one of Triton's metrics of the encoder."""
+
+    def look(name: str, label: str = "") -> int:
+        with urllib.request.urlopen(demo_server.metrics_url, timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", text, re.MULTILINE)
+        return sum(
+            int(float(value))
+            for labels, value in found
+            if 'model="slimsam_encoder"' in labels and label in labels
+        )
+
+    return look
