@@ -1,6 +1,7 @@
 # The commands of the README and of CI; all they need is Python with venv, bash and a package index.
 #   make demo       build from the demo checkpoint, serve, segment a picture
 #   make test       every test
+#   make test-quick the tests that take minutes left out
 #   make lint       ruff and mypy --strict
 #   make format     ruff's formatting and safe fixes
 #   make docs       the documentation, into site/; and its tables, from the code
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test test-quick lint format docs clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -18,6 +19,9 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+test-quick: .venv/ready
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ from slimsam_server import EmbeddedServer
 ROOT = Path(__file__).parents[1]
 
 torch.set_grad_enabled(False)
+# Shells start background jobs with Ctrl-C ignored, and what tests start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def copy_repository(directory: Path) -> Path:

@@ -20,7 +20,7 @@ from slimsam_client.errors import (
     model_not_ready,
     not_up,
 )
-from slimsam_client.exchange import Exchange, proceed
+from slimsam_client.exchange import Exchange, Pause, proceed
 from slimsam_client.inference import Lent, infer
 from slimsam_client.options import RequestOptions
 from slimsam_client.retries import is_passing, pauses
@@ -122,9 +122,14 @@ class Connection:
         with closing(exchange):  # so that one that is interrupted ends at once
             step = proceed(exchange, None)
             while not isinstance(step, Done):
-                outcome: object
+                outcome: object = None
                 try:
-                    outcome = self._call(step.method, options, until, step.again, **step.arguments)
+                    if isinstance(step, Pause):
+                        time.sleep(step.seconds)
+                    else:
+                        outcome = self._call(
+                            step.method, options, until, step.again, **step.arguments
+                        )
                 except SlimSamError as error:
                     outcome = error
                 step = proceed(exchange, outcome)

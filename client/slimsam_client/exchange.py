@@ -31,16 +31,24 @@ class Rpc:
     again: bool = False
 
 
-Exchange = Generator[Rpc, Any, T]
+@dataclass(frozen=True)
+class Pause:
+    """Some seconds before the next call."""
+
+    seconds: float
+
+
+Exchange = Generator[Rpc | Pause, Any, T]
 """Yields calls, is sent what they return or thrown what they raise, and returns its result."""
 
 
-def proceed(exchange: Exchange[T], outcome: object) -> Rpc | Done[T]:
+def proceed(exchange: Exchange[T], outcome: object) -> Rpc | Pause | Done[T]:
     """Go on to the next call, or to the end.
 
     Args:
         exchange: the generator.
-        outcome: what its last call returned, or the SlimSamError that it raised; None at the start.
+        outcome: what its last call returned, or the SlimSamError that it raised; None at the start
+            and after a pause.
     """
     try:
         if isinstance(outcome, SlimSamError):

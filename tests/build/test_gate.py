@@ -21,6 +21,8 @@ from slimsam_build.repository import build
 from slimsam_build.targets import TARGETS
 from slimsam_client.contract import DECODER, ENCODER, ModelSpec
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "torchscript": ["model.pt", "model.pt.json"],
     "onnxruntime": ["model.onnx", "model.onnx.json"],

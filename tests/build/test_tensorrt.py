@@ -25,6 +25,8 @@ from slimsam_build.targets.run import Arrays, Run
 from slimsam_build.targets.tensorrt_parser import check_for_tensorrt
 from slimsam_client.contract import DECODER, ENCODER, ModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo() -> Checkpoint:

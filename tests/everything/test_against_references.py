@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from slimsam_client import GenerateSettings, SlimSam
 
+pytestmark = pytest.mark.slow
+
 Image = NDArray[np.uint8]
 
 # The demo checkpoint scores itself lower than SAM does; these keep a dozen masks of each picture.

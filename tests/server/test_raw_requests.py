@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,15 @@ def test_no_prompts_give_an_empty_answer(server: EmbeddedServer) -> None:
 
 
 def statistics(url: str, model: str) -> tuple[int, int]:
+    """Inferences and executions, once they stand still: Triton counts after it has answered."""
+    found = None
     with triton.InferenceServerClient(url) as client:
-        stats = client.get_inference_statistics(model).model_stats[0]
-        return stats.inference_count, stats.execution_count
+        while True:
+            stats = client.get_inference_statistics(model).model_stats[0]
+            before, found = found, (stats.inference_count, stats.execution_count)
+            if found == before:
+                return found
+            time.sleep(0.3)
 
 
 @pytest.mark.parametrize("target", ["torchscript", "openvino"])

@@ -11,14 +11,22 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from slimsam_client.errors import SharedMemoryError, SlimSamError, shared_memory_refused
-from slimsam_client.exchange import Exchange, Rpc
+from slimsam_client.errors import (
+    ServerError,
+    SharedMemoryError,
+    SlimSamError,
+    shared_memory_refused,
+)
+from slimsam_client.exchange import Exchange, Pause, Rpc
 from slimsam_client.shared_memory.layout import Layout
 from slimsam_client.shared_memory.owner import is_abandoned, region_name
 from slimsam_client.shared_memory.region import DIRECTORY, Region, named_memory
 
 STEP_BYTES: Final = 4 * 1024 * 1024
 """Sizes of regions are multiples of this: a click takes 4 MiB, an image 8, everything mode 36."""
+
+CLOSING_PAUSES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds between attempts to unregister a region whose request was answered."""
 
 _numbers = itertools.count()
 _open: weakref.WeakValueDictionary[int, RegionPool] = weakref.WeakValueDictionary()
@@ -96,13 +104,23 @@ class RegionPool:
     def close(self) -> Exchange[None]:
         """Unregister all regions, but for those of requests that go on in the server."""
         with self._lock:
-            names = self._registered | self._retired
+            free = [region.name for region in self._free]
+            busy = (self._registered | self._retired).difference(free)
             self._registered.clear()
             self._retired.clear()
             self._free.clear()
         _open.pop(self._number, None)
-        for name in names:
-            yield from _unregister(name)
+        try:
+            for name in busy:
+                yield from _unregister(name)
+            for name in free:
+                # The server lets go of a region a moment after its answer.
+                for seconds in CLOSING_PAUSES:
+                    if (yield from _unregister(name)):
+                        break
+                    yield Pause(seconds)
+        except SlimSamError:
+            pass  # there is no server any more
 
     def _make(self, size: int) -> Exchange[Region]:
         """Make a region and register it."""
@@ -148,9 +166,9 @@ class RegionPool:
 
 
 def _unregister(name: str) -> Exchange[bool]:
-    """Unregister a region; False if a request uses it, or the server cannot be asked."""
+    """Unregister a region; False if the server does not do so now, as when a request uses it."""
     try:
         yield Rpc("unregister_system_shared_memory", {"name": name})
-    except SlimSamError:
+    except ServerError:
         return False
     return True
