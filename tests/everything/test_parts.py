@@ -1,0 +1,81 @@
+"""The parts of everything mode against SAM's own functions, and independent ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from references import batched_nms
+from skimage.morphology import label, remove_small_holes, remove_small_objects
+
+from slimsam_client import GenerateSettings, SettingsError
+from slimsam_client.everything.crops import crop_boxes, point_grid
+from slimsam_client.everything.nms import box_nms
+from slimsam_client.everything.regions import remove_small_regions
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+@pytest.mark.parametrize("size", [(480, 640), (1001, 333), (64, 64)])
+@pytest.mark.parametrize("ratio", [512 / 1500, 0, 0.7])
+def test_crops_are_sams(
+    plain_torchvision: None, size: tuple[int, int], layers: int, ratio: float
+) -> None:
+    from segment_anything.utils.amg import generate_crop_boxes
+
+    boxes, numbers = generate_crop_boxes(size, layers, ratio)
+    ours = crop_boxes(*size, layers, ratio)
+    found = [(number, list(box)) for number, layer in enumerate(ours) for box in layer]
+    assert found == list(zip(numbers, boxes, strict=True))
+
+
+@pytest.mark.parametrize("per_side", [1, 7, 32])
+def test_grids_are_sams(plain_torchvision: None, per_side: int) -> None:
+    from segment_anything.utils.amg import build_all_layer_point_grids
+
+    (theirs,) = build_all_layer_point_grids(per_side, 0, 1)
+    assert np.allclose(point_grid(per_side, 300, 400), theirs * [400, 300], rtol=1e-12)
+
+
+def test_suppression_is_torchvisions() -> None:
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 2, 50, 200):
+        corners = rng.integers(0, 60, (count, 2, 2)).astype(np.float32)
+        boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+        scores = rng.integers(0, 12, count).astype(np.float32) / 12  # many are equal
+        for threshold in (0.0, 0.3, 0.7, 1.0):
+            theirs = batched_nms(
+                torch.from_numpy(boxes),
+                torch.from_numpy(scores),
+                torch.zeros(count),
+                threshold,
+            )
+            assert box_nms(boxes, scores, threshold).tolist() == theirs.tolist()
+
+
+def test_small_holes_are_filled_and_small_regions_dropped() -> None:
+    rng = np.random.default_rng(1)
+    for share in (0.3, 0.5, 0.7):
+        mask = rng.random((80, 90)) < share
+        cleaned, changed = remove_small_regions(mask, 9)
+        filled = remove_small_holes(mask, 9, connectivity=2)
+        expected = remove_small_objects(filled, 9, connectivity=2)
+        assert changed and np.array_equal(cleaned, expected)
+        again, changed = remove_small_regions(cleaned, 9)
+        assert np.array_equal(again, cleaned) and not changed
+
+
+def test_the_largest_region_stays() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[2:4, 2:5] = mask[10, 10] = True  # 6 pixels and 1
+    cleaned, changed = remove_small_regions(mask, 50)
+    assert changed and cleaned.sum() == 6 and label(cleaned).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("points_per_side", 0), ("points_per_batch", 65), ("pred_iou_thresh", 1.1),
+     ("crop_n_layers", 1.0), ("crop_n_layers", True), ("box_nms_thresh", float("nan"))],
+)  # fmt: skip
+def test_settings_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: expected .* within .* got {value!r}"):
+        GenerateSettings(**{name: value})
