@@ -48,11 +48,14 @@ def serving(url: str, *arguments: object) -> Iterator[httpx2.Client]:
                 raise AssertionError("the service did not start")
             with ThreadPoolExecutor(1) as reader:
                 log = reader.submit(process.stderr.read)
-                with httpx2.Client(base_url=found[1], timeout=120) as http:
-                    yield http
-                process.send_signal(signal.SIGINT)
-                assert "Traceback" not in log.result(30)
-                assert process.wait(30) == 0
+                try:
+                    with httpx2.Client(base_url=found[1], timeout=120) as http:
+                        yield http
+                    process.send_signal(signal.SIGINT)
+                    assert "Traceback" not in log.result(30)
+                    assert process.wait(30) == 0
+                finally:
+                    process.kill()  # or the reader would wait for more
         finally:
             process.kill()
 
@@ -274,4 +277,4 @@ def test_without_a_server(scene: Path) -> None:
         ):
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "2"
-            assert answer.json() == {"detail": "Nothing answers at the address."}
+            assert answer.json()["detail"].startswith("Nothing answers at the address")
