@@ -16,7 +16,7 @@ from slimsam_client.calls import Done, Steps, advance
 from slimsam_client.contract import AUTOMATIC
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
 from slimsam_client.image import Images, ImageSource
-from slimsam_client.many import checked_concurrency, checked_images, joined, per_image
+from slimsam_client.many import checked_concurrency, embed_each, joined, segment_each
 from slimsam_client.options import Headers, RequestOptions
 from slimsam_client.results import Embedding, Prediction
 from slimsam_client.shared_memory.pool import RegionPool
@@ -82,11 +82,7 @@ class AsyncSlimSam:
     ) -> AsyncSlimSam:
         """As `SlimSam.with_options`; not to be awaited."""
         other = copy.copy(self)
-        other._options = RequestOptions(
-            self._options.timeout if timeout is None else timeout,
-            self._options.headers if headers is None else headers,
-            self._options.request_id if request_id is None else request_id,
-        )
+        other._options = self._options.changed(timeout, headers, request_id)
         return other
 
     async def ready(self) -> bool:
@@ -106,7 +102,7 @@ class AsyncSlimSam:
     async def embed(self, image: ImageSource | Images) -> Embedding | list[Embedding]:
         """As `SlimSam.embed`."""
         if isinstance(image, list | tuple):
-            return await self._run_many([operations.embed(one) for one in checked_images(image)])
+            return await self._run_many(embed_each(image))
         return await self._run(operations.embed(image))
 
     async def predict(
@@ -156,15 +152,15 @@ class AsyncSlimSam:
     ) -> Prediction | list[Prediction]:
         """As `SlimSam.segment`."""
         if isinstance(image, list | tuple):
-            prompts = per_image(
-                len(image), points=points, labels=labels, box=box, mask_input=mask_input
+            each = segment_each(
+                image,
+                multimask_output,
+                points=points,
+                labels=labels,
+                box=box,
+                mask_input=mask_input,
             )
-            return await self._run_many(
-                [
-                    operations.segment(one, **prompt, multimask_output=multimask_output)
-                    for one, prompt in zip(checked_images(image), prompts, strict=True)
-                ]
-            )
+            return await self._run_many(each)
         return await self._run(
             operations.segment(image, points, labels, box, mask_input, multimask_output)
         )

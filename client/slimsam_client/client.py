@@ -17,7 +17,7 @@ from slimsam_client.connection import Connection
 from slimsam_client.contract import AUTOMATIC
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
 from slimsam_client.image import Images, ImageSource
-from slimsam_client.many import checked_concurrency, checked_images, joined, per_image
+from slimsam_client.many import checked_concurrency, embed_each, joined, segment_each
 from slimsam_client.options import Headers, RequestOptions
 from slimsam_client.results import Embedding, Prediction
 from slimsam_client.shared_memory.pool import RegionPool
@@ -99,11 +99,7 @@ class SlimSam:
             The client. Closing either closes both.
         """
         other = copy.copy(self)
-        other._options = RequestOptions(
-            self._options.timeout if timeout is None else timeout,
-            self._options.headers if headers is None else headers,
-            self._options.request_id if request_id is None else request_id,
-        )
+        other._options = self._options.changed(timeout, headers, request_id)
         return other
 
     def ready(self) -> bool:
@@ -146,7 +142,7 @@ class SlimSam:
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         if isinstance(image, list | tuple):
-            return self._run_many([operations.embed(one) for one in checked_images(image)])
+            return self._run_many(embed_each(image))
         return self._run(operations.embed(image))
 
     def predict(
@@ -235,15 +231,15 @@ class SlimSam:
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         if isinstance(image, list | tuple):
-            prompts = per_image(
-                len(image), points=points, labels=labels, box=box, mask_input=mask_input
+            each = segment_each(
+                image,
+                multimask_output,
+                points=points,
+                labels=labels,
+                box=box,
+                mask_input=mask_input,
             )
-            return self._run_many(
-                [
-                    operations.segment(one, **prompt, multimask_output=multimask_output)
-                    for one, prompt in zip(checked_images(image), prompts, strict=True)
-                ]
-            )
+            return self._run_many(each)
         return self._run(
             operations.segment(image, points, labels, box, mask_input, multimask_output)
         )

@@ -7,18 +7,45 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
+from slimsam_client import operations
+from slimsam_client.calls import Steps
 from slimsam_client.errors import BatchError, ImageError, PromptError, SettingsError, SlimSamError
 from slimsam_client.image import Images
+from slimsam_client.results import Embedding, Prediction
 
 T = TypeVar("T")
 
 
-def checked_images(images: Images) -> Images:
-    """Check that a list is one of images.
+def embed_each(images: Images) -> list[Steps[Embedding]]:
+    """Give an operation for each image.
 
     Raises:
-        ImageError: it holds the numbers of one image.
+        ImageError: the list holds the numbers of one image.
     """
+    return [operations.embed(image) for image in _checked(images)]
+
+
+def segment_each(
+    images: Images, multimask_output: bool, **prompts: ArrayLike | None
+) -> list[Steps[Prediction]]:
+    """Give an operation for each image and its prompts.
+
+    Args:
+        images: the images.
+        multimask_output: the same for all.
+        prompts: for each argument of `segment` a list with an entry for every image, or None.
+
+    Raises:
+        ImageError: the list holds the numbers of one image.
+        PromptError: a list of prompts is not as long as there are images.
+    """
+    return [
+        operations.segment(image, **prompt, multimask_output=multimask_output)
+        for image, prompt in zip(_checked(images), _per_image(len(images), **prompts), strict=True)
+    ]
+
+
+def _checked(images: Images) -> Images:
     if images and all(isinstance(image, list | tuple | int | float) for image in images):
         raise ImageError(
             "expected an image or a list of images, got a list of numbers; "
@@ -27,16 +54,7 @@ def checked_images(images: Images) -> Images:
     return images
 
 
-def per_image(count: int, **prompts: ArrayLike | None) -> list[dict[str, Any]]:
-    """Take each image's prompts.
-
-    Args:
-        count: how many images there are.
-        prompts: for each argument a list with an entry for every image, or None.
-
-    Raises:
-        PromptError: a list is not as long as there are images.
-    """
+def _per_image(count: int, **prompts: ArrayLike | None) -> list[dict[str, Any]]:
     for name, values in prompts.items():
         if values is not None and (not isinstance(values, list | tuple) or len(values) != count):
             got = len(values) if isinstance(values, list | tuple) else type(values).__name__

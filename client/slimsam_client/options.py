@@ -40,6 +40,16 @@ class RequestOptions:
         if not callable(self.headers):
             _checked(self.headers)
 
+    def changed(
+        self, timeout: float | None, headers: Headers | None, request_id: str | None
+    ) -> RequestOptions:
+        """Give these with others in place of those that are not None."""
+        return RequestOptions(
+            self.timeout if timeout is None else timeout,
+            self.headers if headers is None else headers,
+            self.request_id if request_id is None else request_id,
+        )
+
     def new_id(self) -> str:
         """Give the id of the next request."""
         return self.request_id or uuid.uuid4().hex

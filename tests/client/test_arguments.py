@@ -1,0 +1,66 @@
+"""What is no image, embedding or setting gets a typed error before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slimsam_client import GenerateSettings, ImageError, SettingsError
+from slimsam_client.testing import FakeServer
+
+PIXELS = np.zeros((40, 60, 3), np.uint8)
+
+WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
+    "an array for an embedding": (
+        lambda sam: sam.predict(np.zeros((256, 64, 64), np.float16), points=[(1, 1)]),
+        ImageError,
+        "embedding: expected an Embedding.* got ndarray; call embed first",
+    ),
+    "a list for everything mode": (
+        lambda sam: sam.generate([PIXELS, PIXELS]),
+        ImageError,
+        "expected one image, got a list; call generate for each",
+    ),
+    "a mapping for settings": (
+        lambda sam: sam.generate(PIXELS, {"points_per_side": 4}),
+        SettingsError,
+        "settings: expected GenerateSettings, got dict",
+    ),
+    "an empty mapping for settings": (
+        lambda sam: sam.generate(PIXELS, {}),
+        SettingsError,
+        "got dict",
+    ),
+    "a number for an image": (lambda sam: sam.embed(7), ImageError, "a path, bytes.* got int"),
+    "the class for settings": (
+        lambda sam: sam.generate(PIXELS, GenerateSettings),
+        SettingsError,
+        "got type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_mistakes_are_typed_and_not_sent(name: str, connect: Callable[..., Any]) -> None:
+    call, kind, message = WRONG[name]
+    with FakeServer() as server:
+        with pytest.raises(kind, match=message):
+            call(connect(server.url))
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("count", [64, 65, 130])
+def test_an_image_is_encoded_once_for_any_number_of_prompts(
+    count: int, connect: Callable[..., Any]
+) -> None:
+    points = np.random.default_rng(0).uniform(1, 39, (count, 1, 2))
+    with FakeServer() as server:
+        sam = connect(server.url)
+        answer = sam.segment(PIXELS, points=points)
+        assert answer.scores.shape == (count, 3)
+        expected = ["slimsam"] if count <= 64 else ["slimsam_encoder"]
+        expected += ["slimsam_decoder"] * (0 if count <= 64 else -(-count // 64))
+        assert [request.model for request in server.requests] == expected
