@@ -139,7 +139,10 @@ def test_closing_fails_tasks_that_wait(scripted: Any) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Task.cancelling is new in 3.11")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="before Task.cancelling of 3.11, this cannot be told from a call that closing cancelled",
+)
 def test_a_task_that_is_cancelled_while_its_client_closes(scripted: Any) -> None:
     servicer, url = scripted
     servicer.open.clear()
