@@ -65,5 +65,5 @@ def annotate(
 if __name__ == "__main__":
     try:
         main()
-    except SlimSamError as error:
+    except (SlimSamError, OSError) as error:
         sys.exit(f"error: {error}")

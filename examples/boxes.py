@@ -45,5 +45,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SlimSamError as error:
+    except (SlimSamError, OSError) as error:
         sys.exit(f"error: {error}")

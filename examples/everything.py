@@ -52,5 +52,5 @@ def show_progress(done: int, total: int) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SlimSamError as error:
+    except (SlimSamError, OSError) as error:
         sys.exit(f"error: {error}")

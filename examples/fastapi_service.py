@@ -1,11 +1,11 @@
 """A web service around the asynchronous client: post an image once, then clicks and boxes on it.
 
-pip install slimsam-client[polygons] fastapi uvicorn cachetools
+pip install "./client[polygons]" fastapi uvicorn cachetools
 python examples/fastapi_service.py --url localhost:8001 --port 8000
 
 curl --data-binary @photo.jpg localhost:8000/images
     {"id":"5891b5b5...","width":1024,"height":768}
-curl --json '{"points": [[420, 310]]}' localhost:8000/images/5891b5b5.../masks?format=polygons
+curl --json '{"points": [[420, 310]]}' 'localhost:8000/images/5891b5b5.../masks?format=polygons'
     {"masks":[{"score":0.97,"area":20300,"box":[821,183,1003,331],"polygons":{...}}]}
 
 An image's id is the hash of its bytes, so its embedding is never taken for another image's; restart

@@ -125,6 +125,8 @@ async def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("latest.gif"))
     parser.add_argument("--url", default="localhost:8001", help="of the server's gRPC service")
     options = parser.parse_args()
+    if not options.fps > 0 or options.count < 1:
+        parser.error("--fps, --count: expected numbers above 0")
 
     frames = drawn_frames(options.fps)
     if options.folder:
@@ -155,5 +157,5 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except SlimSamError as error:
+    except (SlimSamError, OSError) as error:
         sys.exit(f"error: {error}")

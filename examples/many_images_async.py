@@ -24,6 +24,8 @@ async def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8, help="photos under way at once")
     parser.add_argument("--url", default="localhost:8001", help="of the server's gRPC service")
     options = parser.parse_args()
+    if options.concurrency < 1:
+        parser.error(f"--concurrency: expected at least 1, got {options.concurrency}")
 
     paths = sorted(path for path in options.folder.iterdir() if path.is_file())
     options.output.mkdir(parents=True, exist_ok=True)
@@ -58,4 +60,7 @@ async def segment_middle(sam: AsyncSlimSam, path: Path, output: Path) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except (SlimSamError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,7 +1,8 @@
 """SAM's own code over transformers' weights, to compare with.
 
 It and transformers' pipeline need torchvision, of which there is no CPU build everywhere, for
-batched_nms, box_area, and resizing by PIL. Plain versions of those stand in its place.
+batched_nms, box_area, and resizing by PIL; and SAM needs OpenCV to number a mask's regions. Plain
+versions of those stand in their place.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from skimage import measure
 from transformers import SamModel
 from transformers.utils.import_utils import BACKENDS_MAPPING
 
@@ -46,6 +50,21 @@ def box_area(boxes: torch.Tensor) -> torch.Tensor:
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+
+
+def connected_components(
+    mask: NDArray[np.uint8], connectivity: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], None]:
+    """cv2.connectedComponentsWithStats, with the areas alone as statistics."""
+    regions = measure.label(mask, connectivity={4: 1, 8: 2}[connectivity])
+    areas = np.bincount(regions.ravel())
+    return len(areas), regions, areas[:, None], None
+
+
+def stand_in_for_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("cv2")
+    module.__dict__["connectedComponentsWithStats"] = connected_components
+    monkeypatch.setitem(sys.modules, "cv2", module)
 
 
 def stand_in_for_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:

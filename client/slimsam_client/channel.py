@@ -13,7 +13,7 @@ MAX_MESSAGE_BYTES: Final = 2**31 - 1
 CONNECT_SECONDS: Final = 5.0
 """How long a host may take to accept a connection."""
 
-_ADDRESS: Final = re.compile(r"[^\s/]+:(\d{1,5})")
+_ADDRESS: Final = re.compile(r"(?:[^\s/:]+|\[[0-9a-fA-F:.%]+\]):(\d{1,5})")
 _RESOLVERS: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "xds:")
 
 

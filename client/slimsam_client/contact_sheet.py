@@ -8,6 +8,8 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
+from slimsam_client.errors import ImageError
+
 CELL: Final = (320, 240)
 """Width and height that a picture of a contact sheet is fitted into, in pixels."""
 CAPTION_HEIGHT: Final = 26
@@ -26,7 +28,12 @@ def contact_sheet(pictures: Iterable[Image.Image], captions: Sequence[str]) -> I
 
     Returns:
         The sheet, RGB, at most 6 pictures wide.
+
+    Raises:
+        ImageError: there is no picture.
     """
+    if not captions:
+        raise ImageError("contact sheet: expected at least one picture, got none")
     columns = min(math.ceil(math.sqrt(len(captions))), MAX_COLUMNS)
     rows = math.ceil(len(captions) / columns)
     across, down = CELL[0] + GAP, CELL[1] + CAPTION_HEIGHT + GAP

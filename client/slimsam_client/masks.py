@@ -64,20 +64,18 @@ def resize_matrix(valid: int, size: int) -> NDArray[np.float32]:
     Returns:
         (size, 256) float32, read-only.
     """
-    up = _bilinear(LOW_RES_SIZE, IMAGE_SIZE)[:valid]
-    matrix = (_bilinear(valid, size) @ up).astype(np.float32)
+    up = _resized(np.eye(LOW_RES_SIZE), IMAGE_SIZE)[:valid]
+    matrix = _resized(up, size).astype(np.float32)
     matrix.flags.writeable = False
     return matrix
 
 
-def _bilinear(source: int, target: int) -> NDArray[np.float64]:
-    """Interpolate as torch does, without aligned corners or antialiasing: (target, source)."""
-    centres = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
-    low = np.minimum(centres.astype(np.int64), source - 1)
-    high = np.minimum(low + 1, source - 1)
-    share = centres - low
-    matrix = np.zeros((target, source))
-    index = np.arange(target)
-    matrix[index, low] += 1 - share
-    matrix[index, high] += share
-    return matrix
+def _resized(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Interpolate between rows as torch does, without aligned corners or antialiasing."""
+    last = len(rows) - 1
+    centres = np.maximum((np.arange(count) + 0.5) * (len(rows) / count) - 0.5, 0)
+    low = np.minimum(centres.astype(np.int64), last)
+    high = np.minimum(low + 1, last)
+    share = (centres - low)[:, None]
+    resized: NDArray[np.float64] = rows[low] * (1 - share) + rows[high] * share
+    return resized

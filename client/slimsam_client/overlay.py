@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from slimsam_client.colours import Colour, distinct_colours
 from slimsam_client.encodings import rle_box
+from slimsam_client.errors import MaskError
 from slimsam_client.everything import MaskRecord
 
 MASK_COLOUR: Final[Colour] = (30, 144, 255)
@@ -40,7 +41,11 @@ def draw_overlay(
 
     Returns:
         The picture, (H, W), RGB.
+
+    Raises:
+        MaskError: the mask is not of the image's size.
     """
+    _check_size(image, mask.shape)
     unit = max(image.shape[:2]) / 400  # line widths follow the size of the picture
     blend = image.astype(np.float32)
     blend[mask] += OPACITY * (np.array(colour, np.float32) - blend[mask])
@@ -68,7 +73,12 @@ def draw_records(image: NDArray[np.uint8], records: Sequence[MaskRecord]) -> Ima
 
     Returns:
         The picture, (H, W), RGB.
+
+    Raises:
+        MaskError: a record is not of the image's size.
     """
+    for record in records:
+        _check_size(image, record.rle["size"])
     width = max(1, round(max(image.shape[:2]) / 500))
     paint = image.copy()
     opacity = np.zeros(image.shape[:2], np.uint8)
@@ -80,6 +90,14 @@ def draw_records(image: NDArray[np.uint8], records: Sequence[MaskRecord]) -> Ima
         opacity[window][mask] = round(255 * OPACITY)
         opacity[window][_outline(mask, width)] = 255
     return Image.composite(Image.fromarray(paint), Image.fromarray(image), Image.fromarray(opacity))
+
+
+def _check_size(image: NDArray[np.uint8], size: Sequence[int]) -> None:
+    if tuple(size) != image.shape[:2]:
+        raise MaskError(
+            f"expected a mask of the image's (height, width) {image.shape[:2]}, got {tuple(size)}; "
+            "it is of another image"
+        )
 
 
 def _window(record: MaskRecord, margin: int) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ import { toFrame } from "./frame.mjs";
 import { fromHalf, toMask } from "./mask.mjs";
 
 const [file, x, y, address = "localhost:8001"] = process.argv.slice(2);
-if (y === undefined) {
+if (![x, y].map(Number).every(Number.isFinite)) {
   console.error("usage: node click.mjs IMAGE.png X Y [HOST:PORT]");
   process.exit(2);
 }
@@ -65,5 +65,5 @@ console.log(JSON.stringify({ best, score: scores[best], area }));
 client.close();
 
 function bytes(array) {
-  return Buffer.from(array.buffer); // little-endian, as every machine with Node.js is
+  return Buffer.from(array.buffer); // little-endian, as x86-64 and arm64 are
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -19,15 +20,19 @@ ARTEFACTS: Final = {
 }
 RUNTIMES: Final = {"openvino": "openvino", "torchscript": "torch", "onnxruntime": "onnxruntime"}
 """The module that a target's stand-in imports."""
+UNFIT: Final = re.compile(r"[^\w@%+=:,./~#^-]", re.ASCII)
+"""What Triton 2.51's Python backend cannot have in a repository's path."""
 
 
 def check_repository(directory: Path, target: str) -> None:
     """Check that a repository has its configurations and the target's artefacts."""
-    if any(character.isspace() for character in str(directory)):
-        # Triton writes it into a shell's command line, unquoted, and waits for ever.
+    if unfit := sorted(set(UNFIT.findall(str(directory)))):
+        # Triton writes it into a shell's command line, unquoted, and waits for ever for what the
+        # shell makes of it; the stub's Python takes ASCII alone.
         raise ServerError(
-            f"model repository {str(directory)!r}: expected a path without spaces, which Triton's "
-            "Python backend cannot start from; move it, or give a link to it"
+            f"model repository {str(directory)!r}: expected a path without spaces, quotes, other "
+            f"signs of a shell and letters beyond ASCII, got {' '.join(map(repr, unfit))}, from "
+            "which Triton's Python backend cannot start; move it, or give a link to it"
         )
     for model in MODELS:
         config = directory / model.name / "config.pbtxt"

@@ -118,6 +118,14 @@ def test_who_reads_the_output_may_go(command: Callable[..., list[str]]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_full_disk_behind_standard_output(command: Callable[..., list[str]], fake: str) -> None:
+    with open("/dev/full", "w") as full:
+        line = command("everything", PICTURE, *FEW, "--json", "--url", fake)
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr == "slimsam: error: [Errno 28] No space left on device\n"
+
+
 def test_the_version(main: Main) -> None:
     status, out, _ = main("--version")
     assert status == 0 and re.fullmatch(r"\d+\.\d+\.\d+\n", out)

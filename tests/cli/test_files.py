@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -42,6 +43,28 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     assert len(left) == 1 and left[0].endswith(PART_SUFFIX)
     remove_parts(tmp_path.parent)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    link = tmp_path / "a.json"
+    link.symlink_to(folder / "b.json")
+    for content in (b"old", b"new"):
+        write_whole(link, content)
+        assert link.is_symlink() and (folder / "b.json").read_bytes() == content
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+            write_whole(path, b"new")
+            assert reader.communicate(timeout=30)[0] == b"new"
+        assert pipe.is_fifo() and link.is_symlink()
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

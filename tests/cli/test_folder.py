@@ -116,7 +116,18 @@ def test_what_has_changed_is_done_again(
         "--json",
     )  # fmt: skip
     assert json.loads(done.stdout)["annotated"] == NAMES
-    assert not list(again.glob("*.overlay.png"))
+    assert not list(again.glob("*.png"))
+
+
+def test_a_damaged_overlay_is_named(
+    main: Main, scenes: Path, again: Path, options: tuple[object, ...]
+) -> None:
+    overlay = again / "a.png.overlay.png"
+    for damaged in (b"no picture", overlay.read_bytes()[:2000]):
+        overlay.write_bytes(damaged)
+        status, out, said = main("everything", scenes, "-o", again, *options, *NOWHERE)
+        assert (status, out) == (2, "")
+        assert said.startswith(f"slimsam: error: {overlay}: expected ")
 
 
 def test_images_that_fail_are_listed(main: Main, fake: str, scenes: Path, tmp_path: Path) -> None:

@@ -78,6 +78,16 @@ def test_a_model_that_fails(main: Main) -> None:
     assert out.splitlines()[-1] == f"unhealthy: {server.url}"
 
 
+def test_what_the_server_did_not_say(main: Main) -> None:
+    with FakeServer() as server:
+        server.fail(AUTOMATIC.name, grpc.StatusCode.PERMISSION_DENIED, "who are you?")
+        status, out, _ = main("health", "--json", "--url", server.url)
+    assert status == 1
+    last = json.loads(out)["models"][-1]
+    assert "who are you?" in last.pop("error")
+    assert last == {"model": AUTOMATIC.name, "ready": None, "contract": None, "seconds": None}
+
+
 def test_another_contract(main: Main, demo_repository: Path, tmp_path: Path) -> None:
     repository = shutil.copytree(demo_repository, tmp_path / "repository")
     for config in (repository / AUTOMATIC.name).rglob("*.pbtxt"):

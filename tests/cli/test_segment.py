@@ -45,13 +45,16 @@ def test_it_writes_what_it_says(slimsam: Run, sam: SlimSam, tmp_path: Path) -> N
     assert mask.stat().st_mode & 0o777 == overlay.stat().st_mode & 0o777 != 0o600
 
 
-def test_in_words(slimsam: Run, tmp_path: Path) -> None:
+def test_in_words(slimsam: Run, sam: SlimSam, tmp_path: Path) -> None:
     output = tmp_path / "best.png"
     done = slimsam("segment", PICTURE, "--point", "228,312", "--best", "-o", output)
     assert done.returncode == 0, done.stderr
     assert "mask of" in done.stdout and str(output) in done.stdout
-    with Image.open(output) as drawn, Image.open(PICTURE) as picture:
-        assert drawn.size == picture.size
+    image = load_image(PICTURE)
+    changed = (load_image(output) != image).any(axis=-1)
+    best = sam.segment(image, points=[(228, 312)]).best_masks
+    assert changed[best].mean() > 0.99  # the best mask, and no more than the click beside it
+    assert changed[~best].sum() < 0.01 * best.sum()
 
 
 @pytest.mark.parametrize(

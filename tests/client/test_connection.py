@@ -281,6 +281,7 @@ def test_a_closed_client_says_so(connect: Any, scripted: Any) -> None:
         ({"url": "localhost:8001/"}, "url: expected host:port"),
         ({"url": "localhost:80011"}, "url: expected host:port"),
         ({"url": ""}, "url: expected host:port"),
+        ({"url": "1:2:3"}, "url: expected host:port"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str, connect: Any) -> None:

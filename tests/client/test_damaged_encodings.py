@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from slimsam_client import MaskError, MissingExtraError, encodings
@@ -71,13 +74,13 @@ def test_damaged_rle_is_refused() -> None:
         [[20]],
     ]
     for wrong in counts:
-        for read in (encodings.from_rle, encodings.rle_area):
+        for read in (encodings.from_rle, encodings.rle_area, encodings.rle_box):
             with pytest.raises(MaskError):
                 read({"size": [4, 5], "counts": wrong})
-    for size in ([4, 6], [4], [4, 5, 1], [-4, -5], [4.5, 5], ["4", "5"], None, 20):
+    for size in ([4, 6], [4], [4, 5, 1], [-4, -5], [4.5, 5], [math.inf, 5], ["4", "5"], None, 20):
         with pytest.raises(MaskError):
             encodings.from_rle({"size": size, "counts": whole})  # type: ignore[typeddict-item]
-    for nothing in ({}, {"counts": whole}, {"size": [4, 5]}, None, b"x", []):
+    for nothing in ({}, {"counts": whole}, {"size": [4, 5]}, None, b"x", [], mask):
         with pytest.raises(MaskError):
             encodings.from_rle(nothing)  # type: ignore[arg-type]
 
@@ -100,6 +103,16 @@ def test_damaged_pngs_are_refused() -> None:
             encodings.from_png(wrong)
 
 
+def test_pngs_of_too_many_pixels_are_refused() -> None:
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    with pytest.raises(MaskError, match="400000000 pixels"):
+        encodings.from_png(file.getvalue())
+    large = np.zeros((9_000, 10_000), np.bool_)  # Pillow warns of it
+    large[-1, -1] = True
+    assert np.array_equal(encodings.from_png(encodings.to_png(large)), large)
+
+
 def test_packed_bits_of_another_size_are_refused() -> None:
     data = encodings.to_packed_bits(np.ones((3, 5), np.bool_))
     for size in [(3, 6), (2, 4), (0, 0), (-3, -5), (3, 5, 1), 15]:
@@ -109,11 +122,18 @@ def test_packed_bits_of_another_size_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "ring",
-    [[], [(0, 0), (1, 1)], [(0, 0, 0)] * 3, [(0, 0), (1, np.nan), (2, 2)], [1, [2, 3]], "abc"],
-)
+    [[], [(0, 0), (1, 1)], [(0, 0, 0)] * 3, [(0, 0), (1, np.nan), (2, 2)],
+     [(-1e308, -1e308), (1e308, 1e308), (0, 5)], [1, [2, 3]], "abc"],
+)  # fmt: skip
 def test_what_is_no_ring_is_refused(ring: Any) -> None:
     with pytest.raises(MaskError, match="polygon"):
         encodings.from_polygons([[ring]], (5, 5))
+
+
+@pytest.mark.parametrize("polygons", [None, 5, [1, 2], [[1, 2, 3, 4, 5, 6]]])
+def test_what_are_no_polygons_is_refused(polygons: Any) -> None:
+    with pytest.raises(MaskError, match="polygon"):
+        encodings.from_polygons(polygons, (5, 5))
 
 
 def test_polygons_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:

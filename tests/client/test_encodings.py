@@ -98,6 +98,18 @@ def test_rle_is_cocos() -> None:
         assert encodings.rle_box(rle) == encodings.to_box(mask)
 
 
+def test_boxes_of_runs_without_a_pixel() -> None:
+    """Other tools write such runs; pycocotools' own box of them is wrong."""
+    rng = np.random.default_rng(2)
+    for _ in range(1000):
+        cuts = np.sort(rng.integers(0, 21, int(rng.integers(0, 8))))
+        counts = np.diff([0, *cuts, 20]).tolist()
+        runs: encodings.UncompressedRle = {"size": [4, 5], "counts": counts}
+        rle: encodings.Rle = coco.frPyObjects(runs, 4, 5)
+        expected = encodings.to_box(encodings.from_rle(runs))
+        assert encodings.rle_box(runs) == encodings.rle_box(rle) == expected
+
+
 def test_long_runs() -> None:
     mask = np.zeros((3000, 4000), np.bool_)
     mask[1000:2999, 1234:3777] = True

@@ -231,7 +231,7 @@ def test_a_delay_ends_with_the_clients_patience(
 
 
 def test_cancelling_stops_everything_mode(fake: FakeServer) -> None:
-    fine = GenerateSettings(points_per_side=64)
+    fine = GenerateSettings(points_per_side=256)  # a minute's work
 
     async def cancel() -> None:
         async with AsyncSlimSam(fake.url) as client:
@@ -283,6 +283,9 @@ def test_a_restart_at_the_same_address(fake: FakeServer) -> None:
 def test_what_it_refuses(fake: FakeServer) -> None:
     with pytest.raises(SettingsError, match="expected one of slimsam_encoder, .*got 'sam'"):
         fake.fail("sam", grpc.StatusCode.INTERNAL)
+    for status in ("INTERNAL", 13, None, grpc.StatusCode.OK):
+        with pytest.raises(SettingsError, match="status: expected a grpc.StatusCode but OK"):
+            fake.fail(ENSEMBLE.name, status)
     with pytest.raises(SettingsError, match="not running"):
         fake.start()
     port = int(fake.url.split(":")[1])

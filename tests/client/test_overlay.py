@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from slimsam_client import MaskRecord
+from slimsam_client import ImageError, MaskError, MaskRecord
 from slimsam_client.colours import distinct_colours
 from slimsam_client.contact_sheet import (
     CAPTION_HEIGHT,
@@ -79,6 +79,14 @@ def test_each_record_has_a_colour_and_small_ones_are_on_top() -> None:
     assert np.array_equal(draw_records(IMAGE, []), IMAGE)
 
 
+def test_masks_of_another_image_are_refused() -> None:
+    message = r"\(200, 399\), got \(200, 400\)"
+    with pytest.raises(MaskError, match=message):
+        draw_overlay(IMAGE[:, :-1], MASK)
+    with pytest.raises(MaskError, match=message):
+        draw_records(IMAGE[:, :-1], [record(MASK)])
+
+
 def test_colours_are_distinct() -> None:
     colours = distinct_colours(64)
     assert colours[:10] == distinct_colours(10)
@@ -114,3 +122,8 @@ def test_a_contact_sheet_scales_pictures_into_cells(count: int, columns: int, ro
         assert (caption < 128).any() == (index < count)
     gaps = sheet[:, GAP - 4 : GAP]
     assert (gaps == 255).all()  # no caption leaves its cell
+
+
+def test_a_contact_sheet_of_nothing_is_refused() -> None:
+    with pytest.raises(ImageError, match="at least one picture"):
+        contact_sheet([], [])

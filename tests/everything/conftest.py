@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from references import SegmentAnything
+from references import SegmentAnything, stand_in_for_opencv
 from transformers import SamModel
 
 from slimsam_build.demo.scenes import draw_scene
@@ -63,12 +63,14 @@ def pipeline(
 
 @pytest.fixture
 def sam_generator(
-    plain_torchvision: None, demo_model: SamModel
+    plain_torchvision: None, demo_model: SamModel, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[NDArray[np.uint8], GenerateSettings], list[dict[str, Any]]]:
     """SAM's `SamAutomaticMaskGenerator`: image and settings to its records."""
     import dataclasses
 
     from segment_anything import SamAutomaticMaskGenerator
+
+    stand_in_for_opencv(monkeypatch)
 
     def run(image: NDArray[np.uint8], settings: GenerateSettings) -> list[dict[str, Any]]:
         generator = SamAutomaticMaskGenerator(

@@ -47,9 +47,13 @@ def test_as_transformers_pipeline(
     )
 
 
-@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize(("layers", "least_area"), [(0, 0), (1, 0), (0, 2000)])
 def test_as_sams_generator(
-    sam: SlimSam, sam_generator: Callable[..., Any], scenes: list[Image], layers: int
+    sam: SlimSam,
+    sam_generator: Callable[..., Any],
+    scenes: list[Image],
+    layers: int,
+    least_area: int,
 ) -> None:
     settings = GenerateSettings(
         points_per_side=8,
@@ -57,6 +61,7 @@ def test_as_sams_generator(
         stability_score_thresh=0.85,
         crop_n_layers=layers,
         crop_n_points_downscale_factor=2,
+        min_mask_region_area=least_area,
     )
     theirs = sam_generator(scenes[1], settings)
     ours = sam.generate(scenes[1], settings)

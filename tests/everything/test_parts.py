@@ -28,6 +28,18 @@ def test_crops_are_sams(
     assert found == list(zip(numbers, boxes, strict=True))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 50), (50, 2)])
+def test_every_crop_of_a_tiny_image_has_pixels(size: tuple[int, int]) -> None:
+    """Where SAM fails."""
+    layers = crop_boxes(*size, 4, 512 / 1500)
+    for layer in layers:
+        seen = np.zeros(size, np.bool_)
+        for x0, y0, x1, y1 in layer:
+            assert 0 <= x0 < x1 <= size[1] and 0 <= y0 < y1 <= size[0]
+            seen[y0:y1, x0:x1] = True
+        assert seen.all()
+
+
 @pytest.mark.parametrize("per_side", [1, 7, 32])
 def test_grids_are_sams(plain_torchvision: None, per_side: int) -> None:
     from segment_anything.utils.amg import build_all_layer_point_grids
@@ -79,3 +91,15 @@ def test_the_largest_region_stays() -> None:
 def test_settings_out_of_range(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=f"{name}: expected .* within .* got {value!r}"):
         GenerateSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", b"\xff", "[" * 100_000, '{"points_per_side": NaN}', '{"points_per_side": 1e999}',
+     '{"points_per_side": "' + "9" * 100_000 + '"}', '{"' + "x" * 100_000 + '": 1}'],
+    ids=["cut off", "a list", "no text", "nested", "NaN", "infinity", "long value", "long name"],
+)  # fmt: skip
+def test_what_are_no_settings_is_refused_in_few_words(text: str | bytes) -> None:
+    with pytest.raises(SettingsError) as caught:
+        GenerateSettings.from_json(text)
+    assert len(str(caught.value)) < 700  # a gRPC status has room for 8 kB

@@ -147,6 +147,8 @@ MALFORMED: dict[str, tuple[dict[str, NDArray[Any]], str]] = {
     "no pixels": ({"image": np.zeros((0, 60, 3), np.uint8)}, "expected an image with pixels"),
     "no JSON": ({"image": PIXELS, "settings": text("{")}, "expected a JSON object"),
     "a list": ({"image": PIXELS, "settings": text("[1]")}, "expected a JSON object, got list"),
+    "nested": ({"image": PIXELS, "settings": text("[" * 100_000)}, "expected a JSON object"),
+    "long": ({"image": PIXELS, "settings": text('{"' + "x" * 100_000 + '": 1}')}, "got 'xxx"),
     "unknown": ({"image": PIXELS, "settings": text('{"points": 3}')}, "got 'points'"),
     "too many": (
         {"image": PIXELS, "settings": text('{"points_per_side": 100000}')},
@@ -183,11 +185,20 @@ def test_an_image_without_an_object(demo_server: EmbeddedServer, sam: SlimSam) -
     }
 
 
+def test_crops_of_an_image_of_one_pixel(sam: SlimSam) -> None:
+    kept = GenerateSettings(
+        points_per_side=1, pred_iou_thresh=0, stability_score_thresh=0, crop_n_layers=1
+    )
+    here, there = (sam.generate(PIXELS[:1, :1], kept, on_server=where) for where in (False, True))
+    assert here and [record.rle for record in here] == [record.rle for record in there]
+
+
 def test_clicks_are_answered_meanwhile_and_cancelling_stops_the_work(
     demo_server: EmbeddedServer, sam: SlimSam, scenes: list[NDArray[np.uint8]]
 ) -> None:
     embedding = sam.embed(scenes[0])
     alone = sam.predict(embedding, points=[(100, 100)])
+    before = calls(demo_server.grpc_url, DECODER.name)
 
     async def run() -> int:
         async with AsyncSlimSam(demo_server.grpc_url, timeout=300) as client:
@@ -210,6 +221,7 @@ def test_clicks_are_answered_meanwhile_and_cancelling_stops_the_work(
     while count != (count := calls(demo_server.grpc_url, DECODER.name)):
         assert time.monotonic() < deadline
         time.sleep(3)
+    assert count - before < 32**2 / 16  # as many as all the points need, 16 at a time
     started = calls(demo_server.grpc_url, AUTOMATIC.name)
     sam.generate(scenes[0], SMALL, on_server=True)  # an instance is free again
     assert calls(demo_server.grpc_url, AUTOMATIC.name) == started + 1

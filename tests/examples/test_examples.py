@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +239,45 @@ def test_without_a_server(name: str, arguments: list[object], run: Run, scene: P
     assert done.returncode == 1
     assert done.stderr.startswith("error: 127.0.0.1:1")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status", "message"),
+    [
+        ("many_images_async.py", ["nowhere"], 1, "error: [Errno 2] No such file"),
+        ("annotate_folder.py", ["nowhere"], 1, "error: [Errno 2] No such file"),
+        ("latest_frame.py", ["--folder", "nowhere"], 1, "error: [Errno 2] No such file"),
+        ("many_images_async.py", [".", "--url", ":::"], 1, "error: url: expected host:port"),
+        ("many_images_async.py", [".", "--concurrency", 0], 2, "expected at least 1, got 0"),
+        ("latest_frame.py", ["--fps", 0], 2, "expected numbers above 0"),
+        ("latest_frame.py", ["--count", 0], 2, "expected numbers above 0"),
+    ],
+)
+def test_mistakes(
+    name: str, arguments: list[object], status: int, message: str, run: Run, tmp_path: Path
+) -> None:
+    done = run(name, *arguments, "--output", tmp_path / "output")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_demo(demo_repository: Path, scene: Path, tmp_path: Path) -> None:
+    """Beside a repository that is built; tests of `slimsam-build` build."""
+    (tmp_path / "examples").mkdir()
+    for path in (scene, scene.with_name("demo.py")):
+        shutil.copy(path, tmp_path / "examples")
+    shutil.copytree(demo_repository, tmp_path / "model_repository")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "examples" / "demo.py"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("using the artefacts in model_repository")
+    pixels = load_image(scene)
+    for name in ("click", "box", "refined"):
+        assert f"demo-output/{name}.png\n" in done.stdout
+        drawn = changed(tmp_path / "demo-output" / f"{name}.png", pixels)
+        assert 0.01 < drawn.mean() < 0.3
 
 
 def test_settings_of_everything_mode_are_checked(run: Run, scene: Path) -> None:

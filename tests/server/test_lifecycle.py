@@ -165,10 +165,19 @@ def test_a_repository_without_artefacts(
     assert process.returncode == 1 and "config.pbtxt" in error
 
 
-def test_a_path_that_triton_cannot_start_from(empty_repository: Path) -> None:
-    spaced = empty_repository.rename(empty_repository.with_name("two words"))
-    with pytest.raises(ServerError, match="two words': expected a path without spaces"):
-        EmbeddedServer(spaced).start()
+@pytest.mark.parametrize("name", ["two words", "it's", "a(b)", "a;b", "a$b", "a&b", "ü"])
+def test_a_path_that_triton_cannot_start_from(empty_repository: Path, name: str) -> None:
+    unfit = empty_repository.rename(empty_repository.with_name(name))
+    message = re.escape(name) + ".*: expected a path without spaces, .* give a link to it"
+    with pytest.raises(ServerError, match=message):
+        EmbeddedServer(unfit).start()
+
+
+def test_a_path_with_signs_that_do_no_harm(demo_repository: Path, tmp_path: Path) -> None:
+    link = tmp_path / "a-b_c~d#e=f,g@h+i%j^k:l.m"
+    link.symlink_to(demo_repository)
+    with EmbeddedServer(link) as server, SlimSam(server.grpc_url) as sam:
+        assert sam.ready()
 
 
 def test_a_damaged_artefact(empty_repository: Path) -> None:

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"slimsam: error: {error}", file=sys.stderr)
         return WRONG if isinstance(error, ValueError | MissingExtraError) else FAILED
     except OSError as error:
-        print(f"slimsam: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"slimsam: error: {said}", file=sys.stderr)
         return WRONG
 
 

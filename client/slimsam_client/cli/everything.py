@@ -128,11 +128,12 @@ def _run_folder(options: argparse.Namespace, job: Job) -> int:
         for outcome in outcomes
         if outcome.error
     }
-    if options.pictures and done:
-        with shown_progress("contact sheet", options.quiet) as progress:
-            write_contact_sheet(folder, done, progress)
     skipped = [outcome.image for outcome in done if outcome.skipped]
     annotated = [outcome.image for outcome in done if not outcome.skipped]
+    shown = done if options.pictures else []
+    if shown or annotated:  # else the sheet of an earlier run is still right
+        with shown_progress("contact sheet", options.quiet) as progress:
+            write_contact_sheet(folder, shown, progress)
     if options.json:
         print(json.dumps({"annotated": annotated, "skipped": skipped, "failed": failed}))
     else:

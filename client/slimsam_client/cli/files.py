@@ -19,17 +19,24 @@ PART_SUFFIX: Final = ".slimsam-part"
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file in one step, in place of one that is there.
 
+    Links are followed. What is there and no file, such as /dev/stdout or a pipe, is written to: it
+    must not be replaced.
+
     Raises:
         UsageError: it cannot be written.
     """
-    part = path.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        target = Path(os.path.realpath(path))
+        part = target.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
         try:
             with part.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut could leave the new name empty
-            os.replace(part, path)
+            os.replace(part, target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -48,14 +48,14 @@ class ModelHealth:
 
     Attributes:
         model: its name.
-        ready: whether it is served.
-        contract: whether its tensors are those of the contract; None if it was not asked.
+        ready: whether it is served; None if the server did not say.
+        contract: whether its tensors are those of the contract; None if the server did not say.
         seconds: that one inference took, transport included; None if there was no answer.
         error: what is wrong; None if nothing is.
     """
 
     model: str
-    ready: bool
+    ready: bool | None
     contract: bool | None
     seconds: float | None
     error: str | None
@@ -98,7 +98,7 @@ def examine(sam: SlimSam, model: str) -> ModelHealth:
     except ContractError as error:
         return ModelHealth(model, True, False, None, str(error))
     except SlimSamError as error:
-        return ModelHealth(model, True, None, None, str(error))
+        return ModelHealth(model, None, None, None, str(error))
     return ModelHealth(model, True, True, round(time.perf_counter() - start, 4), None)
 
 

@@ -57,12 +57,11 @@ def run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     best = int(prediction.best)
     if options.output:
-        pictures = [
-            draw_overlay(image, mask, points, labels, options.box) for mask in prediction.masks
-        ]
+        masks = prediction.masks[best : best + 1] if options.best else prediction.masks
+        pictures = [draw_overlay(image, mask, points, labels, options.box) for mask in masks]
         captions = [f"score {score:.2f}" for score in prediction.scores]
         write_picture(
-            options.output, pictures[best] if options.best else side_by_side(pictures, captions)
+            options.output, pictures[0] if options.best else side_by_side(pictures, captions)
         )
     if options.mask_out:
         write_picture(

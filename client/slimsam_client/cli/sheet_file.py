@@ -13,6 +13,7 @@ from slimsam_client.cli.files import write_picture
 from slimsam_client.cli.folder import Folder
 from slimsam_client.contact_sheet import contact_sheet
 from slimsam_client.everything import Progress
+from slimsam_client.image import load_image
 
 PICTURES_PER_PAGE: Final = 60
 
@@ -22,14 +23,16 @@ def write_contact_sheet(folder: Folder, outcomes: Sequence[Outcome], progress: P
 
     Args:
         folder: where.
-        outcomes: images that have an overlay, at least one.
+        outcomes: images that have an overlay; if there is none, no page is left.
         progress: told about each picture that is on its page.
+
+    Raises:
+        ImageError: an overlay is damaged.
     """
 
     def overlays(start: int, page: Sequence[Outcome]) -> Iterator[Image.Image]:
         for index, outcome in enumerate(page, start + 1):
-            with Image.open(folder.overlay(outcome.image)) as picture:
-                yield picture
+            yield Image.fromarray(load_image(folder.overlay(outcome.image)))
             progress(index, len(outcomes))
 
     starts = range(0, len(outcomes), PICTURES_PER_PAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,15 @@ def from_png(data: bytes) -> NDArray[np.bool_]:
     """Decode a PNG to (H, W) bool; grey values above 127 are inside.
 
     Raises:
-        MaskError: it is no PNG, or a damaged one.
+        MaskError: it is no PNG, a damaged one, or has more pixels than `load_image` takes.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return np.asarray(image.convert("L")) > 127
-    except (OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            # Between the pixels at which Pillow warns and those that it refuses, masks are fine.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                return np.asarray(image.convert("L")) > 127
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"PNG: expected a whole one, got something else ({error})") from error
 
 

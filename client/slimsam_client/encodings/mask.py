@@ -40,6 +40,6 @@ def checked_size(size: Any) -> tuple[int, int]:
         height, width = size
         if int(height) == height >= 0 and int(width) == width >= 0:
             return int(height), int(width)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         pass
     raise MaskError(f"size: expected (height, width) in pixels, got {size!r}")

@@ -7,7 +7,7 @@ mask's, and nothing is lost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ from slimsam_client.errors import MaskError, MissingExtraError
 Polygon = list[NDArray[np.int32]]
 """The rings of one connected part: its outer one, then its holes. Each (N, 2), (x, y) in pixels, a
 corner per point, the first not repeated at the end."""
+
+MAX_COORDINATE: Final = 2.0**53
+"""What is further away cannot be told from its neighbour pixel."""
 
 
 def to_polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
@@ -79,11 +82,14 @@ def from_polygons(
         (H, W) bool.
 
     Raises:
-        MaskError: a ring is no array (N, 2) of numbers with N at least 3.
+        MaskError: a ring is no array (N, 2) of numbers with N at least 3, within 2**53.
     """
     height, width = checked_size(size)
     toggles = np.zeros((height, width + 1), np.bool_)
-    rings = [_checked_ring(ring) for polygon in polygons for ring in polygon]
+    try:
+        rings = [_checked_ring(ring) for polygon in polygons for ring in polygon]
+    except TypeError as error:
+        raise MaskError(f"polygons: expected a list of lists of rings, got {error}") from error
     if rings:
         rows, columns = _crossings(rings, height, width)
         np.logical_xor.at(toggles, (rows, columns), True)
@@ -164,8 +170,8 @@ def _checked_ring(ring: ArrayLike) -> NDArray[np.float64]:
         raise MaskError(f"polygon: expected a ring (N, 2) of numbers, got {error}") from error
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
         raise MaskError(f"polygon: expected a ring (N, 2), N at least 3, got shape {corners.shape}")
-    if not np.isfinite(corners).all():
-        raise MaskError("polygon: expected finite numbers, got NaN or infinity")
+    if not (np.abs(corners) <= MAX_COORDINATE).all():
+        raise MaskError("polygon: expected numbers within 2**53, got larger ones, NaN or infinity")
     return corners
 
 

@@ -81,21 +81,28 @@ def rle_area(rle: Rle | JsonRle | UncompressedRle) -> int:
     return int(_runs(rle)[1::2].sum())
 
 
-def rle_box(rle: Rle | JsonRle) -> tuple[int, int, int, int] | None:
+def rle_box(rle: Rle | JsonRle | UncompressedRle) -> tuple[int, int, int, int] | None:
     """Give what `to_box` gives, without decoding the mask.
 
     Raises:
         MaskError: as `from_rle`.
     """
-    _runs(rle)  # pycocotools does not check them
-    x, y, width, height = (int(side) for side in coco.toBbox(rle))
-    return (x, y, x + width, y + height) if width else None
+    height, _ = _size(rle)
+    runs = _runs(rle)
+    ends, sizes = np.cumsum(runs)[1::2], runs[1::2]
+    first, last = (ends - sizes)[sizes > 0], ends[sizes > 0] - 1
+    if not len(first):
+        return None
+    # A run that goes on in the next column has the lowest row and the highest one.
+    goes_on = (first // height != last // height).any()
+    y0, y1 = (0, height - 1) if goes_on else ((first % height).min(), (last % height).max())
+    return int(first[0] // height), int(y0), int(last[-1] // height) + 1, int(y1) + 1
 
 
 def _size(rle: Any) -> tuple[int, int]:
     try:
         return checked_size(rle["size"])
-    except (KeyError, TypeError) as error:
+    except (IndexError, KeyError, TypeError) as error:
         raise MaskError(
             "RLE: expected COCO's, with `size` [height, width] and `counts`, "
             f"got {type(rle).__name__}"

@@ -74,7 +74,7 @@ def find_candidates(
     scores = answer["iou_predictions"][:, 1:NUM_MASKS]
     logits = answer["low_res_masks"][:, 1:NUM_MASKS]
     found = []
-    good = scores > settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else scores == scores
+    good = scores > settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else ~np.isnan(scores)
     for prompt, mask in np.argwhere(good):
         candidate = _candidate(
             logits[prompt, mask].astype(np.float32),

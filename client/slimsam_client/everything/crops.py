@@ -24,7 +24,8 @@ def crop_boxes(height: int, width: int, n_layers: int, overlap_ratio: float) -> 
         overlap_ratio: overlap of layer 1, as a share of the image's short side.
 
     Returns:
-        The crops of each layer; layer 0 is the whole image.
+        The crops of each layer; layer 0 is the whole image. Those without a pixel, which an image
+        of a few pixels would have, are left out.
     """
     layers = [[(0, 0, width, height)]]
     for layer in range(1, n_layers + 1):
@@ -38,6 +39,7 @@ def crop_boxes(height: int, width: int, n_layers: int, overlap_ratio: float) -> 
                 (x, y, min(x + crop_width, width), min(y + crop_height, height))
                 for x in ((crop_width - overlap) * index for index in range(count))
                 for y in ((crop_height - overlap) * index for index in range(count))
+                if x < width and y < height
             ]
         )
     return layers

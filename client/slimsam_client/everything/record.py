@@ -97,12 +97,12 @@ class MaskRecord:
                 _numbers(point, 2),
                 _numbers(content["crop_box"], 4),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
             raise MaskError(
                 'record: expected what as_dict("coco_rle") gives, got something else '
                 f"({type(error).__name__}: {error})"
             ) from error
-        rle_area(record.rle)  # raises if its runs are not those of its size
+        rle_area(rle)  # raises if its runs are not those of its size
         return record
 
 

@@ -67,7 +67,7 @@ class GenerateSettings:
             if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
                 kind = "an integer" if whole else "a number"
                 raise SettingsError(
-                    f"{setting.name}: expected {kind} within {low}..{high}, got {value!r}"
+                    f"{setting.name}: expected {kind} within {low}..{high}, got {value!r:.80}"
                 )
 
     def to_json(self) -> str:
@@ -83,13 +83,13 @@ class GenerateSettings:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             raise SettingsError(f"settings: expected a JSON object, got {error}") from error
         if not isinstance(content, Mapping):
             raise SettingsError(f"settings: expected a JSON object, got {type(content).__name__}")
         known = [setting.name for setting in dataclasses.fields(cls)]
         if unknown := sorted(set(content) - set(known)):
             raise SettingsError(
-                f"settings: expected {', '.join(known)}; got {', '.join(map(repr, unknown))}"
+                f"settings: expected {', '.join(known)}; got {', '.join(map(repr, unknown)):.200}"
             )
         return cls(**content)

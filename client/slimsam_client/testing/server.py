@@ -129,10 +129,15 @@ class FakeServer:
 
         Args:
             model: a model that clients call; slimsam's own calls of the other two are not meant.
-            status: a grpc.StatusCode.
+            status: a grpc.StatusCode, not OK.
             message: that goes with it.
             times: how many inferences fail.
+
+        Raises:
+            SettingsError: there is no such model, or the status is no failure.
         """
+        if not isinstance(status, grpc.StatusCode) or status is grpc.StatusCode.OK:
+            raise SettingsError(f"status: expected a grpc.StatusCode but OK, got {status!r}")
         self._add(model, Fault(0.0, status, message), times)
 
     def delay(self, model: str, seconds: float, times: int = 1) -> None:
@@ -145,6 +150,9 @@ class FakeServer:
             model: as for `fail`.
             seconds: how long each waits.
             times: how many inferences wait.
+
+        Raises:
+            SettingsError: there is no such model.
         """
         self._add(model, Fault(seconds), times)
 
