@@ -9,17 +9,16 @@ another. The same clicks before it, with nothing else to do, are what they are c
 from __future__ import annotations
 
 import argparse
-import tempfile
-import threading
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from repository import copy_configurations
+from google.protobuf import text_format
+from repository import built_repository
 from skimage import data
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from slimsam_build.checkpoints import load_checkpoint
-from slimsam_build.repository import build
 from slimsam_client import GenerateSettings, SlimSam
 from slimsam_server import EmbeddedServer
 
@@ -28,19 +27,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, nargs="+", default=[64, 16], help="in one call")
+    parser.add_argument("--points-per-side", type=int, default=32, help="of everything mode's grid")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        repository = copy_configurations(Path(name))
-        build(load_checkpoint("demo"), "openvino", "fp32", repository, say=lambda line: None)
-        config = repository / "slimsam_automatic" / "configs" / "openvino.pbtxt"
-        text = config.read_text()
+    settings = GenerateSettings(options.points_per_side)
+    with built_repository(load_checkpoint("demo")) as repository:
+        path = repository / "slimsam_automatic" / "configs" / "openvino.pbtxt"
+        config = text_format.Parse(path.read_text(), ModelConfig())
         for points in options.points:
-            config.write_text(text.replace('string_value: "16"', f'string_value: "{points}"'))
+            config.parameters["max_points_per_batch"].string_value = str(points)
+            path.write_text(text_format.MessageToString(config))
             with EmbeddedServer(repository) as server, SlimSam(server.grpc_url, 600) as sam:
-                report(sam, points)
+                report(sam, settings, points)
 
 
-def report(sam: SlimSam, points: int) -> None:
+def report(sam: SlimSam, settings: GenerateSettings, points: int) -> None:
     """Print both medians for calls of so many points."""
     image = data.astronaut()
     embedding = sam.embed(image)
@@ -50,27 +50,23 @@ def report(sam: SlimSam, points: int) -> None:
         sam.predict(embedding, points=[(250, 200)])
         return time.perf_counter() - start
 
+    def everything() -> float:
+        start = time.perf_counter()
+        sam.generate(image, settings, on_server=True)
+        return time.perf_counter() - start
+
     click()
     idle = [click() for _ in range(20)]
-    seconds: list[float] = []
-
-    def everything() -> None:
-        start = time.perf_counter()
-        sam.generate(image, GenerateSettings(), on_server=True)
-        seconds.append(time.perf_counter() - start)
-
-    start = time.perf_counter()
-    everything()
-    alone = time.perf_counter() - start
-    thread = threading.Thread(target=everything)
-    thread.start()
+    alone = everything()
     busy = []
-    while thread.is_alive():
-        busy.append(click())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(everything)
+        while not running.done():
+            busy.append(click())
     print(
         f"{points} points in a call: a click {np.median(idle):.3f} s alone, "
         f"{np.median(busy):.3f} s (largest {max(busy):.3f}) beside everything mode, which takes "
-        f"{alone:.1f} s alone and {seconds[-1]:.1f} s beside {len(busy)} clicks"
+        f"{alone:.1f} s alone and {running.result():.1f} s beside {len(busy)} clicks"
     )
 
 

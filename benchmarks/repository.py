@@ -1,25 +1,31 @@
-"""A copy of model_repository/ as it is committed, to build into."""
+"""The model repository that a benchmark serves: a copy of model_repository/, built."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from slimsam_build.checkpoints import Checkpoint
+from slimsam_build.repository import build
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
 
-def copy_configurations(directory: Path) -> Path:
-    """Copy everything but artefacts.
+@contextmanager
+def built_repository(checkpoint: Checkpoint, target: str = "openvino") -> Iterator[Path]:
+    """Build a checkpoint in fp32; the repository is removed at the end."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "model_repository"
+        shutil.copytree(REPOSITORY, directory, ignore=_artefacts)
+        build(checkpoint, target, "fp32", directory, say=lambda line: None)
+        yield directory
 
-    Args:
-        directory: where to; the copy is made in it.
 
-    Returns:
-        The copy.
-    """
-    target = directory / "model_repository"
-    ignore = shutil.ignore_patterns(
-        "model.xml*", "model.bin", "model.pt*", "model.onnx*", "*.plan*"
-    )
-    shutil.copytree(REPOSITORY, target, ignore=ignore)
-    return target
+def _artefacts(directory: str, names: list[str]) -> list[str]:
+    """Of a directory's files, those that a build has left there."""
+    if Path(directory).name != "1":
+        return []
+    return [name for name in names if name not in (".gitkeep", "model.py")]

@@ -12,22 +12,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from repository import copy_configurations
+from repository import built_repository
+from resident_memory import resident_mib
 from skimage import data
 
 from slimsam_build.checkpoints import load_checkpoint
-from slimsam_build.repository import build
 from slimsam_client import AsyncSlimSam, Embedding, Prediction, SlimSam, SlimSamError
 from slimsam_server import EmbeddedServer
 
@@ -75,9 +72,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--requests", type=int, default=2000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        repository = copy_configurations(Path(name))
-        build(load_checkpoint("demo"), "openvino", "fp32", repository, say=lambda line: None)
+    with built_repository(load_checkpoint("demo")) as repository:
         server = EmbeddedServer(repository)
         server.start()
         port = int(server.grpc_url.rpartition(":")[2])
@@ -162,7 +157,8 @@ async def load(
                 tally.seconds.append(time.perf_counter() - start)
                 tally.ended += 1
                 if tally.ended % max(options.requests // 20, 1) == 0:
-                    tally.memory_mib.append((tally.ended, *memory(running[-1])))
+                    mine, served = resident_mib(["self"]), resident_mib(running[-1].processes())
+                    tally.memory_mib.append((tally.ended, mine, served))
                     print(f"{tally.ended} ended: {dict(tally.outcomes)}", file=sys.stderr)
 
     async def restart() -> None:
@@ -190,15 +186,6 @@ async def outcome(job: Job, sam: AsyncSlimSam) -> str:
         return "WRONG: hung"
     except Exception as error:
         return f"WRONG: {type(error).__name__}: {error}"
-
-
-def memory(server: EmbeddedServer) -> tuple[float, float]:
-    """Resident MiB: this process now, and tritonserver with its model processes."""
-    mine = Path("/proc/self/statm").read_text().split()
-    page = resource.getpagesize() / 2**20
-    pids = server.processes()
-    total = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return round(int(mine[1]) * page, 1), round(total * page, 1)
 
 
 if __name__ == "__main__":

@@ -8,91 +8,52 @@ counts.
 from __future__ import annotations
 
 import argparse
-import socket
-import tempfile
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from repository import copy_configurations
+from counting_relay import CountingRelay
+from repository import built_repository
 
 from slimsam_build.checkpoints import load_checkpoint
-from slimsam_build.repository import build
 from slimsam_client import GenerateSettings, SlimSam, load_image
 from slimsam_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
 
 
-class CountingRelay:
-    """A TCP relay on loopback that counts bytes in both directions.
-
-    Args:
-        target: host:port of the server behind it.
-
-    Attributes:
-        url: host:port to connect to.
-        sent: bytes from clients.
-        received: bytes to clients.
-    """
-
-    def __init__(self, target: str) -> None:
-        host, port = target.split(":")
-        self._target = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.sent = self.received = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            server = socket.create_connection(self._target)
-            for source, sink, name in ((client, server, "sent"), (server, client, "received")):
-                threading.Thread(target=self._pump, args=(source, sink, name), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, name: str) -> None:
-        with suppress(OSError):  # the other direction has ended, and both are closed
-            while chunk := source.recv(1 << 16):
-                setattr(self, name, getattr(self, name) + len(chunk))  # one thread per direction
-                sink.sendall(chunk)
-        source.close()
-        sink.close()
-
-
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", default=str(ROOT / "examples" / "scene.png"))
+    parser.add_argument("--points-per-side", type=int, default=32, help="of everything mode's grid")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        repository = copy_configurations(Path(name))
-        build(load_checkpoint("demo"), "openvino", "fp32", repository, say=lambda line: None)
-        with EmbeddedServer(repository) as server:
-            relay = CountingRelay(server.grpc_url)
-            with SlimSam(relay.url, timeout=600) as sam:
-                pixels = load_image(options.image)
-                size = Path(options.image).stat().st_size
-                print(f"{options.image}: {pixels.shape[1]} x {pixels.shape[0]}, {size:,} bytes\n")
-                print(f"{'call':44}{'sent':>14}{'received':>14}{'requests':>10}")
-                for what, call in calls(sam, options.image):
-                    call()
-                    before = relay.sent, relay.received
-                    requests = call()
-                    sent, received = relay.sent - before[0], relay.received - before[1]
-                    print(f"{what:44}{sent:14,}{received:14,}{requests:10}")
+    with (
+        built_repository(load_checkpoint("demo")) as repository,
+        EmbeddedServer(repository) as server,
+    ):
+        relay = CountingRelay(server.grpc_url)
+        with SlimSam(relay.url, timeout=600) as sam:
+            pixels = load_image(options.image)
+            size = Path(options.image).stat().st_size
+            print(f"{options.image}: {pixels.shape[1]} x {pixels.shape[0]}, {size:,} bytes\n")
+            print(f"{'call':44}{'sent':>14}{'received':>14}{'requests':>10}")
+            for what, call in calls(sam, options.image, options.points_per_side):
+                call()
+                before = relay.sent, relay.received
+                requests = call()
+                sent, received = relay.sent - before[0], relay.received - before[1]
+                print(f"{what:44}{sent:14,}{received:14,}{requests:10}")
 
 
-def calls(sam: SlimSam, path: str) -> list[tuple[str, Callable[[], int]]]:
+def calls(sam: SlimSam, path: str, points_per_side: int) -> list[tuple[str, Callable[[], int]]]:
     """What to measure: a name, and the call, which returns its number of requests."""
     pixels = load_image(path)
     embedding = sam.embed(pixels)
     middle = [(pixels.shape[1] / 2, pixels.shape[0] / 2)]
     many = np.random.default_rng(0).uniform(1, min(pixels.shape[:2]) - 1, (64, 1, 2))
     logits = sam.predict(embedding, points=middle).low_res_logits[0]
-    settings = GenerateSettings()
+    settings = GenerateSettings(points_per_side)
 
     def once(call: Callable[[], object]) -> Callable[[], int]:
         return lambda: call() is not None and 1
@@ -114,9 +75,9 @@ def calls(sam: SlimSam, path: str) -> list[tuple[str, Callable[[], int]]]:
         ),
         ("predict, 64 clicks", once(lambda: sam.predict(embedding, points=many))),
         ("segment, a click", once(lambda: sam.segment(pixels, points=middle))),
-        ("generate, 1024 points, in the client", everything(pixels, False)),
-        ("generate, 1024 points, on the server, file", everything(path, True)),
-        ("generate, 1024 points, on the server, array", everything(pixels, True)),
+        (f"generate, {points_per_side**2} points, in the client", everything(pixels, False)),
+        (f"generate, {points_per_side**2} points, on the server, file", everything(path, True)),
+        (f"generate, {points_per_side**2} points, on the server, array", everything(pixels, True)),
     ]
 
 

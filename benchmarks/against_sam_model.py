@@ -1,4 +1,4 @@
-"""Times the served models beside `SamModel`: `python tests/load/against_sam_model.py --help`.
+"""Times the served models beside `SamModel`: `python benchmarks/against_sam_model.py --help`.
 
 Both run in turn on the same machine, so that the ratio holds where the seconds do not. Run it on a
 machine that does nothing else.
@@ -7,25 +7,22 @@ machine that does nothing else.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 import tritonclient.grpc as triton
+from repository import built_repository
 from tritonclient.utils import np_to_triton_dtype
 
 from slimsam_build.checkpoints import load_checkpoint
 from slimsam_build.random_checkpoint import GEOMETRIES, random_checkpoint
-from slimsam_build.repository import build
 from slimsam_client.contract import DECODER, ENCODER, PIXEL_MEAN, PIXEL_STD, ModelSpec
 from slimsam_server import EmbeddedServer
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
 Call = Callable[[], object]
 
 
@@ -38,24 +35,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     options = parser.parse_args()
     torch.set_grad_enabled(False)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        random_checkpoint(options.geometry).save_pretrained(directory / "checkpoint")
-        checkpoint = load_checkpoint(str(directory / "checkpoint"))
-        ignore = shutil.ignore_patterns("model.*")
-        shutil.copytree(REPOSITORY, directory / "repository", ignore=ignore)
-        build(checkpoint, options.target, "fp32", directory / "repository")
-        model = checkpoint.model
+    with tempfile.TemporaryDirectory() as directory:
+        random_checkpoint(options.geometry).save_pretrained(directory)
+        checkpoint = load_checkpoint(directory)
+    model = checkpoint.model
+    with (
+        built_repository(checkpoint, options.target) as repository,
+        EmbeddedServer(repository, options.target) as server,
+        triton.InferenceServerClient(server.grpc_url) as client,
+    ):
         model.set_attn_implementation(options.attention)
-        with (
-            EmbeddedServer(directory / "repository", options.target) as server,
-            triton.InferenceServerClient(server.grpc_url) as client,
-        ):
-            print(f"{options.geometry}, {options.target} fp32 through gRPC beside SamModel")
-            print(f"({options.attention}, fp32, {torch.get_num_threads()} threads), medians of")
-            print(f"{options.rounds} rounds, in seconds\n")
-            for what, served, local in pairs(client, model):
-                compare(what, served, local, options.rounds)
+        print(f"{options.geometry}, {options.target} fp32 through gRPC beside SamModel")
+        print(f"({options.attention}, fp32, {torch.get_num_threads()} threads), medians of")
+        print(f"{options.rounds} rounds, in seconds\n")
+        for what, served, local in pairs(client, model):
+            compare(what, served, local, options.rounds)
 
 
 def pairs(
