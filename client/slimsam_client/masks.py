@@ -2,17 +2,26 @@
 
 SAM resizes 256 to 1024, cuts the padding off, and resizes to the image, bilinear both times
 (segment-anything, `Sam.postprocess_masks`). Both steps are linear and work on rows and columns
-separately, so together they are two matrices: `rows @ logits @ columns.T`.
+separately, so together they are two matrices: `rows @ logits @ columns.T`. A pixel depends on two
+or three cells of an axis, so the matrices are applied in bands, each to the cells that it needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.contract import IMAGE_SIZE, LOW_RES_SIZE, MASK_THRESHOLD
+
+BAND_CELLS: Final = 16
+"""Cells of an axis, about, whose pixels are computed at once."""
+
+Bands = tuple[tuple[slice, slice, NDArray[np.float32]], ...]
+"""Of an axis: pixels, the cells that they depend on, and the matrix from these to those."""
 
 
 def upscale_masks(
@@ -26,17 +35,21 @@ def upscale_masks(
         original_size: (height, width) of the image.
 
     Returns:
-        (..., height, width) bool. One mask at a time is in memory as float32.
+        (..., height, width) bool. A band of one mask at a time is in memory as float32.
     """
     masks = np.empty((*low_res_logits.shape[:-2], *original_size), np.bool_)
+    whole = slice(0, original_size[0]), slice(0, original_size[1])
     for index in np.ndindex(low_res_logits.shape[:-2]):
-        logits = upscale_logits(low_res_logits[index], input_size, original_size)
-        np.greater(logits, MASK_THRESHOLD, out=masks[index])
+        for rows, values in _upscaled(low_res_logits[index], input_size, original_size, whole):
+            np.greater(values, MASK_THRESHOLD, out=masks[index][rows])
     return masks
 
 
 def upscale_logits(
-    low_res_logits: NDArray[np.float32], input_size: tuple[int, int], original_size: tuple[int, int]
+    low_res_logits: NDArray[np.float32],
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    window: tuple[slice, slice] | None = None,
 ) -> NDArray[np.float32]:
     """Scale logits to the original image, without a threshold.
 
@@ -44,13 +57,57 @@ def upscale_logits(
         low_res_logits: (..., 256, 256) float32.
         input_size: (height, width) of the image in the 1024 frame.
         original_size: (height, width) of the image.
+        window: rows and columns of the image, with start and stop, if not all are wanted.
 
     Returns:
-        (..., height, width) float32.
+        (..., height, width) float32, of the image or the window.
     """
-    rows = resize_matrix(input_size[0], original_size[0])
-    columns = resize_matrix(input_size[1], original_size[1]).T
-    return rows @ low_res_logits @ columns
+    window = window or (slice(0, original_size[0]), slice(0, original_size[1]))
+    size = [pixels.stop - pixels.start for pixels in window]
+    logits = np.empty((*low_res_logits.shape[:-2], *size), np.float32)
+    for index in np.ndindex(low_res_logits.shape[:-2]):
+        for rows, values in _upscaled(low_res_logits[index], input_size, original_size, window):
+            logits[index][rows] = values
+    return logits
+
+
+def _upscaled(
+    logits: NDArray[np.float32],
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    window: tuple[slice, slice],
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Rows of a window, and their logits, band by band."""
+    rows, columns = window
+    wide = np.empty((LOW_RES_SIZE, columns.stop - columns.start), np.float32)
+    for pixels, cells, matrix in _part(resize_bands(input_size[1], original_size[1]), columns):
+        np.matmul(logits[:, cells], matrix.T, out=wide[:, pixels])
+    for pixels, cells, matrix in _part(resize_bands(input_size[0], original_size[0]), rows):
+        yield pixels, matrix @ wide[cells]
+
+
+def _part(bands: Bands, window: slice) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Those bands of an axis that reach into a window, cut off and counted from its start."""
+    for pixels, cells, matrix in bands:
+        start, stop = max(pixels.start, window.start), min(pixels.stop, window.stop)
+        if start < stop:
+            inside = slice(start - window.start, stop - window.start)
+            yield inside, cells, matrix[start - pixels.start : stop - pixels.start]
+
+
+@lru_cache(maxsize=32)
+def resize_bands(valid: int, size: int) -> Bands:
+    """Cut `resize_matrix` into bands without the zeros beside them; parameters: see there."""
+    matrix = resize_matrix(valid, size)
+    count = max(1, valid * LOW_RES_SIZE // (IMAGE_SIZE * BAND_CELLS))
+    bands = []
+    for index in range(count):
+        pixels = slice(size * index // count, size * (index + 1) // count)
+        used = np.flatnonzero(matrix[pixels].any(axis=0))
+        if len(used):  # else there are fewer pixels than bands
+            cells = slice(int(used[0]), int(used[-1]) + 1)
+            bands.append((pixels, cells, np.ascontiguousarray(matrix[pixels, cells])))
+    return tuple(bands)
 
 
 @lru_cache(maxsize=32)

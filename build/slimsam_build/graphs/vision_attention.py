@@ -1,9 +1,10 @@
 """Self-attention of the image encoder, with decomposed relative positions.
 
 The function is that of ViTDet's attention (arXiv 2203.16527) as SAM uses it; the weights come from
-transformers' `SamVisionAttention`. Two things differ in form, not in value: the softmax scale is
-folded into the query projection, and global attention works on a few rows of queries at a time, so
-that the scores of all 4096 x 4096 pairs never exist at once.
+transformers' `SamVisionAttention`. Three things differ in form, not in value: the softmax scale is
+folded into the query projection; global attention works on a few rows of queries at a time, so
+that the scores of all 4096 x 4096 pairs never exist at once; and heads are padded with zeros to
+whole vectors, because pruning leaves odd ones (SlimSAM-77 has 14 channels a head).
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from slimsam_build.graphs.precision import softmax
 
-ROWS_AT_ONCE = 8
-"""Grid rows of queries per step of global attention: 8 x 64 queries x 4096 keys per head."""
+ROWS_AT_ONCE = 32
+"""Grid rows of queries per step of global attention: 32 x 64 queries x 4096 keys per head, which is
+400 MB of float32 for 12 heads. Each step packs all keys and values anew, so fewer rows are slower.
+"""
+
+VECTOR = 8
+"""Channels of a head are padded to a multiple: float32s of AVX2, and what CUDA's kernels want."""
 
 
 class VisionAttention(nn.Module):
@@ -34,19 +40,27 @@ class VisionAttention(nn.Module):
         super().__init__()
         self.grid = grid
         self.heads: int = source.num_attention_heads
-        self.rows = min(grid, ROWS_AT_ONCE) if grid > 2 * ROWS_AT_ONCE else grid
+        self.rows = min(grid, ROWS_AT_ONCE)
         channels = source.qkv.in_features
         head_dim = channels // self.heads
         scale = head_dim**-0.5
+        self.head_dim = -(-head_dim // VECTOR) * VECTOR
+        padding = self.head_dim - head_dim
 
-        self.qkv = nn.Linear(channels, 3 * channels, bias=source.qkv.bias is not None)
+        has_bias = source.qkv.bias is not None
+        self.qkv = nn.Linear(channels, 3 * self.heads * self.head_dim, bias=has_bias)
+        self.proj = nn.Linear(self.heads * self.head_dim, channels)
         with torch.no_grad():
-            self.qkv.weight.copy_(source.qkv.weight)
-            self.qkv.weight[:channels] *= scale
-            if source.qkv.bias is not None:
-                self.qkv.bias.copy_(source.qkv.bias)
-                self.qkv.bias[:channels] *= scale
-        self.proj = source.proj
+            weight = source.qkv.weight.reshape(3, self.heads, head_dim, channels).clone()
+            weight[0] *= scale
+            self.qkv.weight.copy_(F.pad(weight, [0, 0, 0, padding]).flatten(0, 2))
+            if has_bias:
+                bias = source.qkv.bias.reshape(3, self.heads, head_dim).clone()
+                bias[0] *= scale
+                self.qkv.bias.copy_(F.pad(bias, [0, padding]).flatten())
+            weight = source.proj.weight.reshape(channels, self.heads, head_dim)
+            self.proj.weight.copy_(F.pad(weight, [0, padding]).flatten(1))
+            self.proj.bias.copy_(source.proj.bias)
 
         self.use_rel_pos: bool = source.use_rel_pos
         if source.use_rel_pos:
@@ -56,8 +70,9 @@ class VisionAttention(nn.Module):
         else:
             rel_pos_h = rel_pos_w = torch.zeros(grid, grid, head_dim)
         # (query position, head_dim, key position)
-        self.register_buffer("rel_pos_h", rel_pos_h.transpose(1, 2).contiguous())
-        self.register_buffer("rel_pos_w", rel_pos_w.transpose(1, 2).contiguous())
+        for name, rel_pos in (("rel_pos_h", rel_pos_h), ("rel_pos_w", rel_pos_w)):
+            padded = F.pad(rel_pos, [0, padding]).transpose(1, 2)
+            self.register_buffer(name, padded.contiguous())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Attend.
@@ -68,9 +83,9 @@ class VisionAttention(nn.Module):
         Returns:
             (G, grid * grid, C)
         """
-        groups, count, channels = tokens.shape
+        groups, count, _ = tokens.shape
         n = self.grid
-        qkv = self.qkv(tokens).reshape(groups, count, 3, self.heads, channels // self.heads)
+        qkv = self.qkv(tokens).reshape(groups, count, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (G, heads, n * n, d)
         outputs = []
         for top in range(0, n, self.rows):
@@ -85,7 +100,7 @@ class VisionAttention(nn.Module):
                 bias = bias.reshape(groups, self.heads, rows * n, n * n)
             outputs.append(_attend(query, k, v, bias))
         attended = torch.cat(outputs, dim=2).transpose(1, 2)
-        return self.proj(attended.reshape(groups, count, channels))
+        return self.proj(attended.flatten(2))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ a logit can reach the lower threshold: interpolation never exceeds the values th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS
 from slimsam_client.encodings import Rle, from_rle, to_box, to_rle
 from slimsam_client.everything.crops import CropBox
 from slimsam_client.everything.settings import GenerateSettings
-from slimsam_client.masks import resize_matrix
+from slimsam_client.masks import resize_matrix, upscale_logits
 from slimsam_client.wire import Arrays
 
 EDGE_PIXELS = 20.0
@@ -109,11 +110,7 @@ def _candidate(
         y = x = 0
     else:
         y, x = rows.start, columns.start
-        values = (
-            resize_matrix(input_size[0], bottom - top)[rows]
-            @ logits
-            @ resize_matrix(input_size[1], right - left)[columns].T
-        )
+        values = upscale_logits(logits, input_size, (bottom - top, right - left), (rows, columns))
     stability_score = _stability(values, offset)
     # Not `<`: a mask without a pixel at either threshold has no score, and is dropped.
     threshold = settings.stability_score_thresh
@@ -140,9 +137,19 @@ def _candidate(
 
 def _window(reached: NDArray[np.bool_], valid: int, size: int) -> slice | None:
     """Pixels along one axis to which a cell that reaches the threshold contributes."""
-    touched = (resize_matrix(valid, size)[:, reached] > 0).any(axis=1)
-    pixels = np.flatnonzero(touched)
-    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else None
+    first, end = _contributions(valid, size)
+    start, stop = int(first[reached].min(initial=size)), int(end[reached].max(initial=0))
+    return slice(start, stop) if start < stop else None
+
+
+@lru_cache(maxsize=32)
+def _contributions(valid: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each cell of an axis, the first pixel that it contributes to, and the last one's next."""
+    touched = resize_matrix(valid, size) > 0  # (size, 256)
+    some = touched.any(axis=0)
+    first = np.where(some, touched.argmax(axis=0), size)
+    end = np.where(some, size - touched[::-1].argmax(axis=0), 0)
+    return first, end
 
 
 def _stability(values: NDArray[np.float32], offset: float) -> float:
