@@ -36,13 +36,14 @@ format: .venv/ready
 
 # With ruff on the PATH, which formats signatures.
 docs: .venv/docs-ready
-	$(BIN)/cog -P -r -I docs --verbosity=1 docs/*.md
+	$(BIN)/cog -P -r -I docs --verbosity=1 docs/*.md README.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
 
-# Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again.
+# Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again. All sides have their
+# large buffers in large pages, as the server has them.
 bench: .venv/ready
-	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/bench.py $(OPTIONS)
 
 # Results in benchmarks/results/load/; OPTIONS="--seconds 5" for a shorter run, or --help.
 load: .load/ready

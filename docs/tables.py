@@ -76,14 +76,14 @@ def tensors(spec: ModelSpec) -> str:
                 )
             )
     size = "bytes per row" if spec.batched else "bytes"
-    return _table(("tensor", "dtype", "shape", size, ""), rows)
+    return markdown(("tensor", "dtype", "shape", size, ""), rows)
 
 
 def labels() -> str:
     """List the labels of points."""
     known = sorted(contract.POINT_LABELS, key=list(LABELS).index)
     rows = [(f"`{label}`", LABELS[label]) for label in known]
-    return _table(("label", "meaning"), rows)
+    return markdown(("label", "meaning"), rows)
 
 
 def limits() -> str:
@@ -114,7 +114,7 @@ def limits() -> str:
             f"{DEFAULT_LIMIT:,} bytes, is reached at P = {DEFAULT_LIMIT // per_prompt}",
         ),
     ]
-    return _table(("", "limit"), rows)
+    return markdown(("", "limit"), rows)
 
 
 def statuses() -> str:
@@ -138,7 +138,7 @@ def statuses() -> str:
         error = InferenceServerException(said, status=f"StatusCode.{grpc.StatusCode[status].name}")
         kind = type(errors.from_triton(error, "", lives)).__name__
         rows.append((f"`{status}`", meaning, f"[`{kind}`](errors.md#{kind.lower()})"))
-    return _table(("status", "when", "in Python"), rows)
+    return markdown(("status", "when", "in Python"), rows)
 
 
 def error_tree() -> str:
@@ -156,7 +156,7 @@ def settings() -> str:
         default: Any = setting.default
         shown = f"{default:.4g}" if isinstance(default, float) else str(default)
         rows.append((f"`{setting.name}`", shown, f"{low:,} to {high:,}", setting.metadata["text"]))
-    return _table(("setting", "default", "range", ""), rows)
+    return markdown(("setting", "default", "range", ""), rows)
 
 
 def options(command: str) -> str:
@@ -184,7 +184,7 @@ def _options(actions: Iterable[argparse.Action]) -> str:
         value = "" if action.nargs == 0 else _value(action)
         names = [f"{name} {value}".strip() for name in action.option_strings] or [value]
         rows.append((", ".join(map(_code, names)), (action.help or "") % vars(action)))
-    return _table(("argument", ""), rows)
+    return markdown(("argument", ""), rows)
 
 
 def _value(action: argparse.Action) -> str:
@@ -228,6 +228,7 @@ def _max_batch_size(path: Path) -> int:
     return int(text_format.Parse(path.read_text("utf-8"), ModelConfig()).max_batch_size)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Draw a table of Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -61,13 +59,3 @@ def test_soak() -> None:
 def test_busy_clicks() -> None:
     text = output_of("busy_clicks.py", "--points", "16", "--points-per-side", "8")
     assert re.match(r"16 points in a call: a click [\d.]+ s alone, [\d.]+ s \(largest ", text)
-
-
-@pytest.mark.slow
-def test_against_sam_model() -> None:
-    lines = output_of("against_sam_model.py", "--rounds", "1").splitlines()
-    assert [line.split("  ")[0] for line in lines[-3:]] == [
-        "encoder",
-        "decoder, 1 clicks",
-        "decoder, 64 clicks",
-    ]
