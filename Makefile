@@ -40,10 +40,9 @@ docs: .venv/docs-ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
 
-# Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again. All sides have their
-# large buffers in large pages, as the server has them.
+# Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again.
 bench: .venv/ready
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/bench.py $(OPTIONS)
+	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
 # Results in benchmarks/results/load/; OPTIONS="--seconds 5" for a shorter run, or --help.
 load: .load/ready

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from slimsam_client.contract import IMAGE_SIZE, LOW_RES_SIZE, MASK_THRESHOLD
 
-BAND_CELLS: Final = 16
+BAND_CELLS: Final = 4
 """Cells of an axis, about, whose pixels are computed at once."""
+SERIAL_PRODUCT: Final = 2**18
+"""Multiplications up to which OpenBLAS takes one thread for a product (its interface/gemm.c). More
+threads gain little here, and spin for a while afterwards: on cores that a server on the same machine
+needs for the next click."""
 
 Bands = tuple[tuple[slice, slice, NDArray[np.float32]], ...]
 """Of an axis: pixels, the cells that they depend on, and the matrix from these to those."""
@@ -79,11 +83,17 @@ def _upscaled(
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Rows of a window, and their logits, band by band."""
     rows, columns = window
-    wide = np.empty((LOW_RES_SIZE, columns.stop - columns.start), np.float32)
+    width = columns.stop - columns.start
+    wide = np.empty((LOW_RES_SIZE, width), np.float32)
     for pixels, cells, matrix in _part(resize_bands(input_size[1], original_size[1]), columns):
         np.matmul(logits[:, cells], matrix.T, out=wide[:, pixels])
     for pixels, cells, matrix in _part(resize_bands(input_size[0], original_size[0]), rows):
-        yield pixels, matrix @ wide[cells]
+        values = np.empty((len(matrix), width), np.float32)
+        step = max(1, SERIAL_PRODUCT // matrix.size)
+        for left in range(0, width, step):
+            part = slice(left, left + step)
+            np.matmul(matrix, wide[cells, part], out=values[:, part])
+        yield pixels, values
 
 
 def _part(bands: Bands, window: slice) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
