@@ -21,8 +21,8 @@ BAND_CELLS: Final = 4
 """Cells of an axis, about, whose pixels are computed at once."""
 SERIAL_PRODUCT: Final = 2**18
 """Multiplications up to which OpenBLAS takes one thread for a product (its interface/gemm.c). More
-threads gain little here, and spin for a while afterwards, on cores that a server on the same machine
-needs for the next click."""
+threads gain little here, and spin for a while afterwards, on cores that a server on the same
+machine needs for the next click."""
 
 Bands = tuple[tuple[slice, slice, NDArray[np.float32]], ...]
 """Of an axis: pixels, the cells that they depend on, and the matrix from these to those."""
