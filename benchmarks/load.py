@@ -30,9 +30,10 @@ from repository import built_repository
 from tritonclient.utils import InferenceServerException
 
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
+from slimsam_build.errors import BuildError
 from slimsam_build.random_checkpoint import GEOMETRIES, random_checkpoint
 from slimsam_client import GenerateSettings, SlimSamError
-from slimsam_server import EmbeddedServer
+from slimsam_server import EmbeddedServer, ServerError
 
 RESULTS = Path(__file__).parent / "results" / "load"
 FIRST_REQUESTS = 3
@@ -63,7 +64,7 @@ def main() -> int:
                     print(row(point), flush=True)
                 write_json(directory / f"{workload}.json", points, options)
                 draw_chart(directory / f"{workload}.png", points)
-    except (LoadError, SlimSamError, InferenceServerException) as error:
+    except (LoadError, BuildError, ServerError, SlimSamError, InferenceServerException) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"\n{directory}: of each workload a .json, a .png, and a .csv for each line above")
