@@ -84,16 +84,23 @@ def _upscaled(
     """Rows of a window, and their logits, band by band."""
     rows, columns = window
     width = columns.stop - columns.start
-    wide = np.empty((LOW_RES_SIZE, width), np.float32)
+    wide = np.empty((width, LOW_RES_SIZE), np.float32)
     for pixels, cells, matrix in _part(resize_bands(input_size[1], original_size[1]), columns):
-        np.matmul(logits[:, cells], matrix.T, out=wide[:, pixels])
+        _multiply(matrix, logits.T[cells], wide[pixels])
     for pixels, cells, matrix in _part(resize_bands(input_size[0], original_size[0]), rows):
         values = np.empty((len(matrix), width), np.float32)
-        step = max(1, SERIAL_PRODUCT // matrix.size)
-        for left in range(0, width, step):
-            part = slice(left, left + step)
-            np.matmul(matrix, wide[cells, part], out=values[:, part])
+        _multiply(matrix, wide.T[cells], values)
         yield pixels, values
+
+
+def _multiply(
+    matrix: NDArray[np.float32], values: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Compute matrix @ values in products for one thread."""
+    step = max(1, SERIAL_PRODUCT // matrix.size)
+    for left in range(0, values.shape[1], step):
+        part = slice(left, left + step)
+        np.matmul(matrix, values[:, part], out=out[:, part])
 
 
 def _part(bands: Bands, window: slice) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:

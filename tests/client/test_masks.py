@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from slimsam_client.image import resized_size
-from slimsam_client.masks import upscale_masks
+from slimsam_client.masks import SERIAL_PRODUCT, upscale_logits, upscale_masks
 
 SIZES = [(300, 451), (1024, 1024), (1, 1), (2048, 1500), (37, 1024), (3, 2999), (768, 1024)]
 
@@ -40,3 +43,28 @@ def test_memory_stays_that_of_the_masks() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < masks.nbytes + 3 * 4 * 2000 * 2000
+
+
+@pytest.mark.parametrize("size", [*SIZES, (3000, 4000), (900, 20_000)])
+def test_products_are_small_enough_for_one_thread(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = []
+
+    def matmul(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
+        products.append(a.shape[0] * a.shape[1] * b.shape[1])
+        out[...] = a @ b
+
+    monkeypatch.setattr(np, "matmul", matmul)
+    upscale_masks(np.ones((256, 256), np.float32), resized_size(*size), size)
+    assert 1 <= max(products) <= SERIAL_PRODUCT
+
+
+def test_a_window_is_a_part_of_the_whole() -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 256, 256)).astype(np.float32)
+    size = (300, 451)
+    whole = upscale_logits(logits, resized_size(*size), size)
+    for rows, columns in [((0, 300), (0, 451)), ((7, 8), (13, 450)), ((120, 299), (450, 451))]:
+        window = slice(*rows), slice(*columns)
+        part = upscale_logits(logits, resized_size(*size), size, window)
+        np.testing.assert_allclose(part, whole[:, window[0], window[1]], atol=1e-5)
