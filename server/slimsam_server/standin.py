@@ -6,8 +6,11 @@ for itself, and a batch that fails is run again row by row.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ from slimsam_client.wire import Arrays
 Run = Callable[[list[NDArray[Any]]], Sequence[NDArray[Any]]]
 """Inputs in the configuration's order to outputs in the configuration's order."""
 Answer = Sequence[NDArray[Any]] | Exception
+
+SECONDS_WITHOUT_PYTHON = 20
+"""After which a process that runs no Python code is given up: runtimes let it run meanwhile."""
 
 
 class Model:
@@ -41,6 +47,7 @@ class Model:
         self.outputs: list[dict[str, Any]] = config["output"]
         folder = Path(arguments["model_repository"]) / arguments["model_version"]
         self.run = load(folder / config["default_model_filename"], arguments)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer every request: with its tensors, or with an error of its own."""
@@ -132,6 +139,17 @@ def _groups(requests: dict[int, Arrays]) -> Iterator[list[int]]:
             group.append(index)
             total += prompts
         yield group
+
+
+def _end_with(server: int) -> None:
+    """End this process some seconds after the server's.
+
+    The stub of Triton 2.51 ends by itself, but for one that was computing when the server was
+    killed: it waits for ever, with Python's lock, so that no line of Python would end it.
+    """
+    while os.getppid() == server:
+        faulthandler.dump_traceback_later(SECONDS_WITHOUT_PYTHON, exit=True)  # by a thread in C
+        time.sleep(SECONDS_WITHOUT_PYTHON / 10)
 
 
 def _error(message: str, code: int | None = None) -> Any:

@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from slimsam_client import SlimSam
+from slimsam_client import SlimSam, SlimSamError
 from slimsam_server import EmbeddedServer, ServerError
 from slimsam_server.checks import check_interpreter
 from slimsam_server.launch import _children, _is_alive
@@ -105,6 +105,40 @@ def test_killed_it_takes_its_children_along(start: Serve) -> None:
     pids = descendants(process.pid)
     process.kill()
     assert wait_until_gone(pids, 10)
+
+
+@pytest.mark.slow
+def test_killed_while_it_computes_it_leaves_no_process(start: Serve) -> None:
+    process = start()
+    url = ready_url(process)
+    pids = descendants(process.pid)
+    clicks = np.random.default_rng(0).uniform(0, 50, (64, 1, 2))
+
+    def click() -> None:
+        with SlimSam(url, timeout=30) as sam, pytest.raises(SlimSamError):
+            embedding = sam.embed(np.zeros((50, 50, 3), np.uint8))
+            while True:
+                sam.predict(embedding, points=clicks)
+
+    thread = threading.Thread(target=click)
+    thread.start()
+    time.sleep(4)
+    process.kill()
+    assert wait_until_gone(pids, 40)
+    thread.join()
+
+
+def test_large_buffers_lie_in_large_pages(demo_server: EmbeddedServer) -> None:
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.exists() or "[never]" in enabled.read_text():
+        pytest.skip("this kernel gives no large pages")
+    with SlimSam(demo_server.grpc_url) as sam:
+        sam.embed(np.zeros((8, 8, 3), np.uint8))
+    kib = [
+        int(re.findall(r"AnonHugePages: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[0])
+        for pid in demo_server.processes()
+    ]
+    assert max(kib) > 100 << 10
 
 
 def test_a_dead_model_process_is_noticed(start: Serve) -> None:
