@@ -36,7 +36,7 @@ format: .venv/ready
 
 # With ruff on the PATH, which formats signatures.
 docs: .venv/docs-ready
-	$(BIN)/cog -P -r -I docs --verbosity=1 docs/*.md README.md
+	$(BIN)/cog -P -r -I docs -I benchmarks --verbosity=1 docs/*.md README.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
 

@@ -25,15 +25,16 @@ from typing import Any
 import torch
 from everything import measure_everything
 from gpu import measure_gpu
+from labels import BASELINE, BF16, OURS, SERVED, STAGES
 from machine import gemm_peak, this_machine, versions
 from plain_export import PlainModel, export_plain, load_onnxruntime, load_openvino
 from ratio_chart import draw_chart
 from ratio_table import table
-from ratios import BF16, HEADLINE, SERVED, derive, summarise
+from ratios import HEADLINE, derive, summarise
 from repository import built_repository
 from scene import Scene, make_scene
 from sides import Side, in_process, plain_export, sam_model, served
-from stages import BASELINE, DECODES, OURS, STAGES, measure
+from stages import DECODES, measure
 from transformers import SamModel
 
 from slimsam_build.checkpoints import load_checkpoint

@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 from agreement import records_differ
 from interleave import Call, in_turn
+from labels import BASELINE
 from numpy.typing import NDArray
 from scene import Scene
 from sides import Side
-from stages import BASELINE, about, stage_flops
+from stages import about, stage_flops
 from transformers import SamModel
 
 from slimsam_client import GenerateSettings

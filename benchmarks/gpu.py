@@ -23,10 +23,11 @@ import torch
 from agreement import difference
 from flops import decoder_flops, encoder_flops
 from interleave import Absent, Call, first_calls, in_turn, wall_clock
+from labels import BASELINE, OURS
 from machine import gemm_peak
 from ratios import derive
 from scene import Scene, make_scene
-from stages import BASELINE, OURS, about, outcomes
+from stages import about, outcomes
 from torch import Tensor
 from transformers import SamModel
 

@@ -21,8 +21,9 @@ from transformers.utils.import_utils import BACKENDS_MAPPING
 
 from slimsam_client import GenerateSettings
 
-Generator = Callable[[NDArray[np.uint8], GenerateSettings], list[NDArray[np.bool_]]]
-"""Image (H, W, 3) and settings to masks (H, W)."""
+Found = tuple[NDArray[np.bool_], NDArray[np.float32]]
+Generator = Callable[[NDArray[np.uint8], GenerateSettings], Found]
+"""Image (H, W, 3) and settings to masks (n, H, W) and scores (n,)."""
 
 
 def make_pipeline(model: SamModel) -> Generator:
@@ -33,7 +34,7 @@ def make_pipeline(model: SamModel) -> Generator:
 
     pipeline = MaskGenerationPipeline(model=model, image_processor=SamImageProcessorPil())
 
-    def run(image: NDArray[np.uint8], settings: GenerateSettings) -> list[NDArray[np.bool_]]:
+    def run(image: NDArray[np.uint8], settings: GenerateSettings) -> Found:
         found = pipeline(
             Image.fromarray(image),
             points_per_batch=settings.points_per_batch,
@@ -43,7 +44,8 @@ def make_pipeline(model: SamModel) -> Generator:
             stability_score_offset=settings.stability_score_offset,
             crops_nms_thresh=settings.box_nms_thresh,
         )
-        return [np.asarray(mask, np.bool_) for mask in found["masks"]]
+        masks = np.array([np.asarray(mask) for mask in found["masks"]], np.bool_)
+        return masks.reshape(-1, *image.shape[:2]), np.asarray(found["scores"], np.float32)
 
     return run
 

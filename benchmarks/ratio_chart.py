@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
+from labels import BASELINE, SIDES, STAGES
 from matplotlib import pyplot
-from ratio_table import LABELS, SIDES
-from stages import BASELINE, STAGES
 
 COLOURS: Final = {
     "sam_model_eager": "#c9c9c9",
@@ -77,7 +76,7 @@ def _draw(axis: Any, stages: Mapping[str, Any]) -> None:
         )
         axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
     axis.axvline(1, color="black", linewidth=0.8)
-    axis.set_yticks(range(len(names)), [LABELS[name] for name in names])
+    axis.set_yticks(range(len(names)), [STAGES[name] for name in names])
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel(f"times as fast as {SIDES[BASELINE]}")

@@ -5,27 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stages import BASELINE, OURS, STAGES
+from labels import BASELINE, OURS, SIDES, STAGES
 
-SIDES: Final = {
-    BASELINE: "SamModel, sdpa",
-    "sam_model_eager": "SamModel, eager",
-    "onnx_onnxruntime": "plain, ONNX Runtime",
-    "onnx_openvino": "plain, OpenVINO",
-    OURS: "ours, fp32",
-    "ours_bf16": "ours, bf16",
-    "served_fp32": "ours, served",
-}
-LABELS: Final = {
-    "encode": "encode an image",
-    "decode_1": "decode 1 prompt",
-    "decode_8": "decode 8 prompts",
-    "decode_64": "decode 64 prompts",
-    "click": "click on a known image",
-    "ensemble": "ensemble, 1 prompt",
-    "segment": "segment a 12 MP JPEG",
-    "everything_1024": "everything, 1024 points",
-}
 WIDTH: Final = 22
 
 
@@ -43,14 +24,15 @@ def table(geometry: str, stages: Mapping[str, Any]) -> str:
     ]
     for name in (name for name in STAGES if name in stages):
         sides = stages[name]["sides"]
-        cells = "".join(f"{_cell(sides.get(side, {})):>{WIDTH}}" for side in used)
+        cells = "".join(f"{cell(sides.get(side, {})):>{WIDTH}}" for side in used)
         share = sides.get(OURS, {}).get("of_limit")
-        lines.append(f"{LABELS[name]:24}{cells}{'' if share is None else f'{share:.0%}':>14}")
+        lines.append(f"{STAGES[name]:24}{cells}{'' if share is None else f'{share:.0%}':>14}")
     lines += [f"  {line}" for line in _remarks(stages)]
     return "\n".join(lines)
 
 
-def _cell(side: Mapping[str, Any]) -> str:
+def cell(side: Mapping[str, Any]) -> str:
+    """Draw one side's result in one stage, derived."""
     if "absent" in side:
         return "absent"
     if not side:

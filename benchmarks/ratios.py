@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from everything import POINTS_PER_SIDE, extrapolate
-from stages import BASELINE, OURS
+from labels import BASELINE, BF16, OURS, SERVED
 
 HEADLINE: Final = "slimsam-77"
-SERVED: Final = "served_fp32"
-BF16: Final = "ours_bf16"
 RATIOS: Final = {
     "encode_fp32": ("encode", OURS),
     "encode_bf16": ("encode", BF16),

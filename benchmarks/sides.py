@@ -64,7 +64,7 @@ def sam_model(scene: Scene, model: SamModel, with_pipeline: bool) -> Side:
     generate = None
     if with_pipeline:
         pipeline = make_pipeline(model)
-        generate = lambda settings: pipeline(scene.photo, settings)  # noqa: E731
+        generate = lambda settings: list(pipeline(scene.photo, settings)[0])  # noqa: E731
     return _theirs(scene, model.get_image_embeddings, decode, generate)
 
 

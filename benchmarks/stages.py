@@ -14,14 +14,12 @@ from typing import Any, Final
 from agreement import difference
 from flops import Flops, decoder_flops, encoder_flops
 from interleave import Call, affordable_rounds, first_calls, in_turn
+from labels import BASELINE, OURS
 from scene import Scene
 from sides import Side
 from transformers import SamModel
 
-BASELINE: Final = "sam_model_sdpa"
-OURS: Final = "ours_fp32"
 DECODES: Final = {"decode_1": 1, "decode_8": 8, "decode_64": 64}
-STAGES: Final = ("encode", *DECODES, "click", "ensemble", "segment", "everything_1024")
 BUDGET_SECONDS: Final = 75
 """Of a stage's rounds, unless even the fewest take longer."""
 
@@ -32,7 +30,7 @@ def measure(
     """Compare and time all sides in one stage (everything mode: see `everything`).
 
     Args:
-        stage: one of `STAGES`.
+        stage: one of `labels.STAGES`.
         sides: by name.
         scene: what they are given.
         model: whose operations are counted.

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from labels import BASELINE, OURS, SERVED, SIDES, STAGES
+from ratio_table import cell
 from tables import markdown
 
 RESULTS: Final = Path(__file__).parents[1] / "benchmarks" / "results"
 MACHINE: Final = "amd-epyc-2-cores"
-SIDES: Final = {
-    "sam_model_sdpa": "`SamModel`, sdpa",
-    "sam_model_eager": "`SamModel`, eager",
-    "onnx_onnxruntime": "its ONNX, ONNX Runtime",
-    "onnx_openvino": "its ONNX, OpenVINO",
-    "ours_fp32": "**this project**",
-    "served_fp32": "**served**, gRPC",
-}
-STAGES: Final = {
-    "encode": "encode an image",
-    "decode_1": "decode 1 prompt",
-    "decode_8": "decode 8 prompts",
-    "decode_64": "decode 64 prompts",
-    "click": "a click on a known image",
-    "ensemble": "ensemble, 1 prompt",
-    "segment": "segment, from a 12-megapixel JPEG",
-    "everything_1024": "everything mode, 1024 points",
-}
 SUMMARY: Final = {
     "encode_fp32": "encoder, times as fast as `SamModel` with sdpa",
     "decode_1": "decoder, 1 prompt, the same",
@@ -42,27 +27,27 @@ SUMMARY: Final = {
 
 
 def ratios(geometry: str) -> str:
-    """Of `make bench`: how many times as fast as `SamModel`, and seconds."""
-    stages = _read(f"{MACHINE}.json")["geometries"][geometry]
-    rows = []
-    for name in (name for name in STAGES if name in stages):
-        sides = stages[name]["sides"]
-        share = sides["ours_fp32"].get("of_limit")
-        cells = [_ratio(sides.get(side)) for side in SIDES]
-        rows.append([STAGES[name], *cells, "" if share is None else f"{share:.0%}"])
-    return markdown(["", *SIDES.values(), "of the limit"], rows)
+    """Of `make bench`: how many times as fast as `SamModel`, and seconds, of all sides."""
+    stages = _stages(geometry)
+    sides = [
+        name
+        for name in SIDES
+        if any(stage["sides"].get(name, {}).get("seconds") for stage in stages.values())
+    ]
+    shares = {name: stage["sides"][OURS]["of_limit"] for name, stage in stages.items()}
+    rows = [
+        [*row, f"{shares[name]:.0%}"]
+        for name, row in zip(stages, _cells(stages, sides), strict=True)
+    ]
+    return markdown(["", *(SIDES[side] for side in sides), "of the limit"], rows)
 
 
 def short(geometry: str) -> str:
     """Of `make bench`: `SamModel` with sdpa, this project, and it served."""
-    stages = _read(f"{MACHINE}.json")["geometries"][geometry]
-    sides = ("sam_model_sdpa", "ours_fp32", "served_fp32")
-    rows = [
-        [STAGES[name], *(_ratio(stages[name]["sides"].get(side)) for side in sides)]
-        for name in STAGES
-        if stages.get(name, {}).get("sides", {}).get(sides[0])
-    ]
-    return markdown(["", *(SIDES[side] for side in sides)], rows)
+    stages = _stages(geometry)
+    sides = (BASELINE, OURS, SERVED)
+    compared = {name: stage for name, stage in stages.items() if BASELINE in stage["sides"]}
+    return markdown(["", *(SIDES[side] for side in sides)], _cells(compared, sides))
 
 
 def summary() -> str:
@@ -119,13 +104,16 @@ def memory() -> str:
     return markdown(["workload", "requests", *sides], rows)
 
 
-def _ratio(side: dict[str, Any] | None) -> str:
-    if not side or "absent" in side:
-        return ""
-    if side["differs"]:
-        return "differs"
-    seconds = f"{'~' * ('times_by_points' in side)}{side['seconds']:.3g} s"
-    return f"{side['ratio']:.2f}x ({seconds})" if side["ratio"] else seconds
+def _stages(geometry: str) -> dict[str, Any]:
+    found = _read(f"{MACHINE}.json")["geometries"][geometry]
+    return {name: found[name] for name in STAGES if name in found}
+
+
+def _cells(stages: dict[str, Any], sides: Sequence[str]) -> list[list[str]]:
+    return [
+        [STAGES[name], *(cell(stage["sides"].get(side, {})) for side in sides)]
+        for name, stage in stages.items()
+    ]
 
 
 def _read(name: str) -> Any:

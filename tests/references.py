@@ -14,34 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mask_generation import batched_nms
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import measure
 from transformers import SamModel
 from transformers.utils.import_utils import BACKENDS_MAPPING
-
-
-def batched_nms(
-    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
-) -> torch.Tensor:
-    """torchvision.ops.boxes.batched_nms, box by box."""
-    left = scores.argsort(descending=True, stable=True).tolist()
-    kept = []
-    while left:
-        best, *left = left
-        kept.append(best)
-        left = [
-            other
-            for other in left
-            if idxs[other] != idxs[best] or not iou(boxes[best], boxes[other]) > iou_threshold
-        ]
-    return torch.tensor(kept, dtype=torch.int64)
-
-
-def iou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    low, high = torch.maximum(one[:2], other[:2]), torch.minimum(one[2:], other[2:])
-    common = (high - low).clamp(min=0).prod()
-    return common / (box_area(one[None])[0] + box_area(other[None])[0] - common)
 
 
 def box_area(boxes: torch.Tensor) -> torch.Tensor:

@@ -15,14 +15,11 @@ from agreement import difference, records_differ
 from everything import extrapolate
 from flops import decoder_flops, encoder_flops
 from interleave import Absent, affordable_rounds, first_calls, in_turn
-from mask_generation import batched_nms
+from labels import BASELINE, OURS
 from numpy.typing import NDArray
 from ratio_table import table
 from ratios import derive, summarise
-from stages import BASELINE, OURS
 from transformers import SamModel
-
-from slimsam_client.everything.nms import box_nms
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PEAKS = {"fp32": 100.0, "bf16": None}
@@ -125,18 +122,6 @@ def test_operations_are_counted(slimsam_77: SamModel) -> None:
     assert decoder.as_written == pytest.approx(232e9, rel=0.01)
     assert 90e9 < decoder.fewest == decoder.ours < 120e9  # what is absorbed is not computed
     assert decoder.ours > 40 * decoder_flops(slimsam_77, 1).ours
-
-
-def test_the_stand_in_suppresses_as_the_client_does() -> None:
-    import torch
-
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 50, (300, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(1, 40, (300, 2))], 1).astype(np.float32)
-    scores = rng.permutation(300).astype(np.float32)
-    kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(scores), torch.zeros(300), 0.5)
-    assert 10 < len(kept) < 250
-    np.testing.assert_array_equal(kept.numpy(), box_nms(boxes, scores, 0.5))
 
 
 @pytest.mark.slow

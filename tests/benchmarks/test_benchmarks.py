@@ -59,3 +59,12 @@ def test_soak() -> None:
 def test_busy_clicks() -> None:
     text = output_of("busy_clicks.py", "--points", "16", "--points-per-side", "8")
     assert re.match(r"16 points in a call: a click [\d.]+ s alone, [\d.]+ s \(largest ", text)
+
+
+def test_layers() -> None:
+    first, *rest = output_of("layers.py", "decoder", "--prompts", "1", "--rounds", "1").splitlines()
+    assert re.fullmatch(r"slimsam-77, decoder: \d+\.\d{3} s", first)
+    kinds = rest[1 : rest.index("", 1)]
+    shares = [float(re.findall(r" ([\d.]+)%  \w+, \w+", line)[0]) for line in kinds]
+    assert 95 < sum(shares) <= 100.5 and shares == sorted(shares, reverse=True)
+    assert any("final_attention" in line for line in rest)

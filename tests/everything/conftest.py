@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mask_generation import Generator, make_pipeline
 from numpy.typing import NDArray
-from PIL import Image
 from references import SegmentAnything, stand_in_for_opencv
 from transformers import SamModel
 
@@ -34,31 +34,9 @@ def scenes() -> list[NDArray[np.uint8]]:
 
 
 @pytest.fixture
-def pipeline(
-    plain_torchvision: None, demo_model: SamModel
-) -> Callable[[NDArray[np.uint8], GenerateSettings], tuple[NDArray[np.bool_], NDArray[np.float32]]]:
+def pipeline(plain_torchvision: None, demo_model: SamModel) -> Generator:
     """transformers' mask-generation: image and settings to masks (n, H, W) and scores (n,)."""
-    from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
-    from transformers.pipelines.mask_generation import MaskGenerationPipeline
-
-    generator = MaskGenerationPipeline(model=demo_model, image_processor=SamImageProcessorPil())
-
-    def run(
-        image: NDArray[np.uint8], settings: GenerateSettings
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        found = generator(
-            Image.fromarray(image),
-            points_per_batch=settings.points_per_batch,
-            points_per_crop=settings.points_per_side,
-            pred_iou_thresh=settings.pred_iou_thresh,
-            stability_score_thresh=settings.stability_score_thresh,
-            stability_score_offset=settings.stability_score_offset,
-            crops_nms_thresh=settings.box_nms_thresh,
-        )
-        masks = np.array([np.asarray(mask) for mask in found["masks"]], np.bool_)
-        return masks.reshape(-1, *image.shape[:2]), np.asarray(found["scores"], np.float32)
-
-    return run
+    return make_pipeline(demo_model)
 
 
 @pytest.fixture

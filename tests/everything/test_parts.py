@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from references import batched_nms
+from mask_generation import batched_nms
 from skimage.morphology import label, remove_small_holes, remove_small_objects
 
 from slimsam_client import GenerateSettings, SettingsError
