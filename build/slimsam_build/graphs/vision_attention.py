@@ -2,7 +2,7 @@
 
 The function is that of ViTDet's attention (arXiv 2203.16527) as SAM uses it; the weights come from
 transformers' `SamVisionAttention`. Three things differ in form, not in value: the softmax scale is
-folded into the query projection; global attention works on a few rows of queries at a time, so
+folded into the query projection; global attention works on a part of the queries at a time, so
 that the scores of all 4096 x 4096 pairs never exist at once; and heads are padded with zeros to
 whole vectors, because pruning leaves odd ones (SlimSAM-77 has 14 channels a head).
 """
@@ -17,8 +17,9 @@ from transformers.models.sam.modeling_sam import SamVisionAttention
 from slimsam_build.graphs.precision import softmax
 
 ROWS_AT_ONCE = 32
-"""Grid rows of queries per step of global attention: 32 x 64 queries x 4096 keys per head, which is
-400 MB of float32 for 12 heads. Each step packs all keys and values anew, so fewer rows are slower.
+"""Grid rows of queries per step of global attention: 32 x 64 queries x 4096 keys per head, whose
+bias takes 400 MB of float32 for 12 heads and each image of a batch. Fewer rows take less, and more
+time on a CPU, where each step packs all keys and values anew.
 """
 
 VECTOR = 8
