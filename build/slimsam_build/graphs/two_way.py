@@ -92,7 +92,9 @@ class TokenToImage(_Projections):
         groups, count, channels = query.shape
         q = (self.split(self.q_proj(query)) * self.scale) @ self.key_weight  # (G, heads, T, C)
         scores = q.flatten(1, 2) @ key.transpose(1, 2)  # (G, heads * T, S)
-        mixed = softmax(scores, dim=2) @ value  # (G, heads * T, C)
+        # Separate heads keep OpenVINO from fusing: its kernel takes longer than two products.
+        scores = scores.reshape(groups, self.heads, count, key.shape[1])
+        mixed = softmax(scores, dim=3).flatten(1, 2) @ value  # (G, heads * T, C)
         attended = mixed.reshape(groups, self.heads, count, channels) @ self.value_weight
         return self.out_proj(attended.transpose(1, 2).flatten(2) + self.v_proj.bias)
 
