@@ -44,7 +44,7 @@ def upscale_masks(
     masks = np.empty((*low_res_logits.shape[:-2], *original_size), np.bool_)
     whole = slice(0, original_size[0]), slice(0, original_size[1])
     for index in np.ndindex(low_res_logits.shape[:-2]):
-        for rows, values in _upscaled(low_res_logits[index], input_size, original_size, whole):
+        for rows, values in upscaled_bands(low_res_logits[index], input_size, original_size, whole):
             np.greater(values, MASK_THRESHOLD, out=masks[index][rows])
     return masks
 
@@ -70,18 +70,30 @@ def upscale_logits(
     size = [pixels.stop - pixels.start for pixels in window]
     logits = np.empty((*low_res_logits.shape[:-2], *size), np.float32)
     for index in np.ndindex(low_res_logits.shape[:-2]):
-        for rows, values in _upscaled(low_res_logits[index], input_size, original_size, window):
+        for rows, values in upscaled_bands(
+            low_res_logits[index], input_size, original_size, window
+        ):
             logits[index][rows] = values
     return logits
 
 
-def _upscaled(
+def upscaled_bands(
     logits: NDArray[np.float32],
     input_size: tuple[int, int],
     original_size: tuple[int, int],
     window: tuple[slice, slice],
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Rows of a window, and their logits, band by band."""
+    """Scale a mask's logits band by band, so that what is done with them finds them in the cache.
+
+    Args:
+        logits: (256, 256) float32.
+        input_size: (height, width) of the image in the 1024 frame.
+        original_size: (height, width) of the image.
+        window: rows and columns of the image, with start and stop.
+
+    Yields:
+        Rows of the window, counted from its start, and their logits, (rows, width) float32.
+    """
     rows, columns = window
     width = columns.stop - columns.start
     wide = np.empty((width, LOW_RES_SIZE), np.float32)

@@ -6,6 +6,7 @@ a logit can reach the lower threshold: interpolation never exceeds the values th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS
 from slimsam_client.encodings import Rle, from_rle, to_box, to_rle
 from slimsam_client.everything.crops import CropBox
 from slimsam_client.everything.settings import GenerateSettings
-from slimsam_client.masks import resize_matrix, upscale_logits
+from slimsam_client.masks import resize_matrix, upscaled_bands
 from slimsam_client.wire import Arrays
 
 EDGE_PIXELS = 20.0
@@ -106,17 +107,17 @@ def _candidate(
     rows = _window(reached.any(axis=1), input_size[0], bottom - top)
     columns = _window(reached.any(axis=0), input_size[1], right - left)
     if rows is None or columns is None:
-        values = np.zeros((0, 0), np.float32)
+        inside, stability_score = np.zeros((0, 0), np.bool_), float("nan")
         y = x = 0
     else:
         y, x = rows.start, columns.start
-        values = upscale_logits(logits, input_size, (bottom - top, right - left), (rows, columns))
-    stability_score = _stability(values, offset)
+        bands = upscaled_bands(logits, input_size, (bottom - top, right - left), (rows, columns))
+        inside = np.empty((rows.stop - y, columns.stop - x), np.bool_)
+        stability_score = _fill(inside, bands, offset)
     # Not `<`: a mask without a pixel at either threshold has no score, and is dropped.
     threshold = settings.stability_score_thresh
     if threshold > 0 and not stability_score >= threshold:
         return None
-    inside = values > MASK_THRESHOLD
     bounds = to_box(inside)
     # SAM gives an empty mask the box 0, 0, 0, 0.
     x0, y0, x1, y1 = (0, 0, 0, 0) if bounds is None else (*bounds[:2], bounds[2] - 1, bounds[3] - 1)
@@ -152,10 +153,15 @@ def _contributions(valid: int, size: int) -> tuple[NDArray[np.int64], NDArray[np
     return first, end
 
 
-def _stability(values: NDArray[np.float32], offset: float) -> float:
-    """IoU of the masks at the higher and the lower threshold (SAM's stability score)."""
-    union = np.count_nonzero(values > MASK_THRESHOLD - offset)
-    inner = np.count_nonzero(values > MASK_THRESHOLD + offset)
+def _fill(
+    mask: NDArray[np.bool_], bands: Iterable[tuple[slice, NDArray[np.float32]]], offset: float
+) -> float:
+    """Write the mask, and give SAM's stability score: the IoU of it at two other thresholds."""
+    union = inner = 0
+    for pixels, logits in bands:
+        np.greater(logits, MASK_THRESHOLD, out=mask[pixels])
+        union += np.count_nonzero(logits > MASK_THRESHOLD - offset)
+        inner += np.count_nonzero(logits > MASK_THRESHOLD + offset)
     return float(np.float32(inner / union)) if union else float("nan")
 
 
