@@ -54,6 +54,7 @@ from slimsam_client.encodings import to_box, to_geojson, to_json_rle, to_png, to
 
 MAX_PIXELS = 16_000_000  # of an image; its masks take as many bytes each
 MAX_PROMPTS = 16  # in one request
+PROMPT_BYTES = 64 * 2**10  # of one request
 MAX_SECONDS = 60.0  # of one request
 MAX_CONNECTIONS = 200
 EMBEDDING_BYTES = 2 * 256 * 64 * 64
@@ -115,22 +116,26 @@ class Embeddings:
 
 
 class BodyLimit:
-    """Refuses a larger body: at once if it says so, else when too much has come."""
+    """Refuses a larger body: at once if it says so, else when too much has come.
+
+    The limit is that of an image where one is posted, and of prompts elsewhere.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+        self._app, self._image_limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         expected = int(Headers(scope=scope).get("content-length", 0)) if "headers" in scope else 0
+        limit = self._image_limit if scope.get("path") == "/images" else PROMPT_BYTES
         received = 0
 
         async def limited() -> Message:
             nonlocal received
-            message = {} if expected > self._limit else await receive()
+            message = {} if expected > limit else await receive()
             received += len(message.get("body", b""))
-            if max(expected, received) > self._limit:
-                raise HTTPException(413, f"expected at most {self._limit} bytes")
+            if max(expected, received) > limit:
+                raise HTTPException(413, f"expected at most {limit} bytes")
             return message
 
         await self._app(scope, limited, send)

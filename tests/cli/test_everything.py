@@ -84,6 +84,7 @@ def test_in_words(main: Main, tmp_path: Path) -> None:
     ("arguments", "status", "message"),
     [
         (["nothing.png"], 2, "nothing.png: expected a readable image file"),
+        (["nothing.png", "-o", "/nowhere/a.png"], 2, "cannot write /nowhere/a.png"),
         ([__file__], 2, "test_everything.py: expected an image that Pillow reads"),
         ([PICTURE, "--points-per-side", "0"], 2, "points_per_side: expected an integer within 1"),
         ([PICTURE, "--points-per-side", "1.5"], 2, "invalid int value"),

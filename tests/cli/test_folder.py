@@ -135,6 +135,7 @@ def test_images_that_fail_are_listed(main: Main, fake: str, scenes: Path, tmp_pa
     source.mkdir()
     (source / "broken.jpg").write_bytes((scenes / "a.jpg").read_bytes()[:2000])
     (source / "none.png").write_text("no image")
+    os.mkfifo(source / "pipe.png")  # no image, and nobody writes to it
     shutil.copy(scenes / "a.png", source / "z.png")
     arguments = ("everything", source, "-o", output, *FEW, "--url", fake)
     status, out, said = main(*arguments)

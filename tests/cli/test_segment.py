@@ -69,6 +69,7 @@ def test_in_words(slimsam: Run, sam: SlimSam, tmp_path: Path) -> None:
         ([PICTURE, "--box", "5,5"], 2, "expected X0,Y0,X1,Y1"),
         ([PICTURE, "--point", "1,1", "--timeout", "-1"], 2, "expected seconds above 0"),
         ([PICTURE, "--point", "1,1", "-o", "/nowhere/a.png"], 2, "cannot write /nowhere/a.png"),
+        (["nothing.png", "--mask-out", "/nowhere/a.png"], 2, "cannot write /nowhere/a.png"),
         ([PICTURE, "--point", "1,1", "--url", "127.0.0.1:1"], 1, "nothing answers"),
     ],
 )

@@ -44,6 +44,17 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def check_directory(*paths: Path | None) -> None:
+    """Refuse files in a directory that is not there, before anything is computed for them.
+
+    Raises:
+        UsageError: a path has no directory to lie in.
+    """
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"cannot write {path}: expected the directory {path.parent}, got none")
+
+
 def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG as `write_whole` does."""
     encoded = io.BytesIO()

@@ -58,7 +58,9 @@ class Folder:
             found += [
                 Path(directory, name).relative_to(self.source).as_posix()
                 for name in files
-                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+                if name.lower().endswith(IMAGE_SUFFIXES)
+                and not name.startswith(".")
+                and not Path(directory, name).is_fifo()  # nobody may ever write to it
             ]
         if not found:
             raise UsageError(
