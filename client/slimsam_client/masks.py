@@ -41,11 +41,16 @@ def upscale_masks(
     Returns:
         (..., height, width) bool. A band of one mask at a time is in memory as float32.
     """
+    # Filled with zeros where it must: NumPy asks for large pages in `empty`, and not in `zeros`.
     masks = np.empty((*low_res_logits.shape[:-2], *original_size), np.bool_)
-    whole = slice(0, original_size[0]), slice(0, original_size[1])
     for index in np.ndindex(low_res_logits.shape[:-2]):
-        for rows, values in upscaled_bands(low_res_logits[index], input_size, original_size, whole):
-            np.greater(values, MASK_THRESHOLD, out=masks[index][rows])
+        logits = low_res_logits[index]
+        window = reached_window(logits, MASK_THRESHOLD, input_size, original_size)
+        inside = masks[index][window]
+        if inside.shape != original_size:
+            masks[index] = False
+        for rows, values in upscaled_bands(logits, input_size, original_size, window):
+            np.greater(values, MASK_THRESHOLD, out=inside[rows])
     return masks
 
 
@@ -77,6 +82,31 @@ def upscale_logits(
     return logits
 
 
+def reached_window(
+    logits: NDArray[np.float32],
+    threshold: float,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+) -> tuple[slice, slice]:
+    """Find where an image's logits can exceed a threshold: a mask is mostly small.
+
+    Interpolation never exceeds the values that it lies between.
+
+    Args:
+        logits: (256, 256) float32.
+        threshold: to be exceeded.
+        input_size: (height, width) of the image in the 1024 frame.
+        original_size: (height, width) of the image.
+
+    Returns:
+        Rows and columns of the image, with start and stop; empty if there are none.
+    """
+    reached = logits > threshold
+    rows = _touched(reached.any(axis=1), input_size[0], original_size[0])
+    columns = _touched(reached.any(axis=0), input_size[1], original_size[1])
+    return rows, columns
+
+
 def upscaled_bands(
     logits: NDArray[np.float32],
     input_size: tuple[int, int],
@@ -103,6 +133,23 @@ def upscaled_bands(
         values = np.empty((len(matrix), width), np.float32)
         _multiply(matrix, wide.T[cells], values)
         yield pixels, values
+
+
+def _touched(cells: NDArray[np.bool_], valid: int, size: int) -> slice:
+    """From the first to the last pixel of an axis to which one of these cells contributes."""
+    first, end = _contributions(valid, size)
+    start, stop = int(first[cells].min(initial=size)), int(end[cells].max(initial=0))
+    return slice(start, stop) if start < stop else slice(0, 0)
+
+
+@lru_cache(maxsize=32)
+def _contributions(valid: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each cell of an axis, the first pixel that it contributes to, and the last one's next."""
+    touched = resize_matrix(valid, size) > 0  # (size, 256)
+    some = touched.any(axis=0)
+    first = np.where(some, touched.argmax(axis=0), size)
+    end = np.where(some, size - touched[::-1].argmax(axis=0), 0)
+    return first, end
 
 
 def _multiply(

@@ -68,3 +68,18 @@ def test_a_window_is_a_part_of_the_whole() -> None:
         window = slice(*rows), slice(*columns)
         part = upscale_logits(logits, resized_size(*size), size, window)
         np.testing.assert_allclose(part, whole[:, window[0], window[1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_small_masks_and_none(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    logits = np.full((64, 256, 256), -1, np.float32)
+    for index, (y, x) in enumerate(rng.integers(0, 250, (63, 2))):  # the last one stays empty
+        logits[index, y : y + 1 + index % 6, x : x + 1 + index % 5] = rng.uniform(0.5, 9)
+    valid = resized_size(*size)
+    masks = upscale_masks(logits, valid, size)
+    np.testing.assert_array_equal(masks, upscale_logits(logits, valid, size) > 0)
+    assert not masks[-1].any()
+    seen = logits[:, : -(-valid[0] // 4), : -(-valid[1] // 4)].max(axis=(1, 2)) > 0
+    if min(size) > 256:
+        np.testing.assert_array_equal(masks.any(axis=(1, 2)), seen)

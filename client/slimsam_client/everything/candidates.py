@@ -1,14 +1,13 @@
 """From a decoder's answer to the masks that everything mode keeps of it.
 
 Thresholds and scores are taken at full size, as SAM does, but only in the window of the image where
-a logit can reach the lower threshold: interpolation never exceeds the values that it lies between.
+a logit can reach the lower threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS
 from slimsam_client.encodings import Rle, from_rle, to_box, to_rle
 from slimsam_client.everything.crops import CropBox
 from slimsam_client.everything.settings import GenerateSettings
-from slimsam_client.masks import resize_matrix, upscaled_bands
+from slimsam_client.masks import reached_window, upscaled_bands
 from slimsam_client.wire import Arrays
 
 EDGE_PIXELS = 20.0
@@ -103,17 +102,12 @@ def _candidate(
 ) -> Candidate | None:
     left, top, right, bottom = crop_box
     offset = settings.stability_score_offset
-    reached = logits > MASK_THRESHOLD - offset
-    rows = _window(reached.any(axis=1), input_size[0], bottom - top)
-    columns = _window(reached.any(axis=0), input_size[1], right - left)
-    if rows is None or columns is None:
-        inside, stability_score = np.zeros((0, 0), np.bool_), float("nan")
-        y = x = 0
-    else:
-        y, x = rows.start, columns.start
-        bands = upscaled_bands(logits, input_size, (bottom - top, right - left), (rows, columns))
-        inside = np.empty((rows.stop - y, columns.stop - x), np.bool_)
-        stability_score = _fill(inside, bands, offset)
+    crop_size = bottom - top, right - left
+    rows, columns = reached_window(logits, MASK_THRESHOLD - offset, input_size, crop_size)
+    y, x = rows.start, columns.start
+    inside = np.empty((rows.stop - y, columns.stop - x), np.bool_)
+    bands = upscaled_bands(logits, input_size, crop_size, (rows, columns))
+    stability_score = _fill(inside, bands, offset)
     # Not `<`: a mask without a pixel at either threshold has no score, and is dropped.
     threshold = settings.stability_score_thresh
     if threshold > 0 and not stability_score >= threshold:
@@ -134,23 +128,6 @@ def _candidate(
         (float(np.float32(point[0] + left)), float(np.float32(point[1] + top))),
         crop_box,
     )
-
-
-def _window(reached: NDArray[np.bool_], valid: int, size: int) -> slice | None:
-    """Pixels along one axis to which a cell that reaches the threshold contributes."""
-    first, end = _contributions(valid, size)
-    start, stop = int(first[reached].min(initial=size)), int(end[reached].max(initial=0))
-    return slice(start, stop) if start < stop else None
-
-
-@lru_cache(maxsize=32)
-def _contributions(valid: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each cell of an axis, the first pixel that it contributes to, and the last one's next."""
-    touched = resize_matrix(valid, size) > 0  # (size, 256)
-    some = touched.any(axis=0)
-    first = np.where(some, touched.argmax(axis=0), size)
-    end = np.where(some, size - touched[::-1].argmax(axis=0), 0)
-    return first, end
 
 
 def _fill(
