@@ -36,6 +36,8 @@ from slimsam_client import GenerateSettings, SlimSamError
 from slimsam_server import EmbeddedServer, ServerError
 
 RESULTS = Path(__file__).parent / "results" / "load"
+TARGET = "openvino"
+"""Unless another is asked for, which is then in the name of the directory of results."""
 FIRST_REQUESTS = 3
 """Before anything is measured, to see how many requests fit into a run."""
 LEAST_RATE = 0.05
@@ -82,7 +84,7 @@ def parse() -> argparse.Namespace:
         "--checkpoint", default="demo",
         help=f"demo, a directory or name, or random weights: {', '.join(GEOMETRIES)}",
     )  # fmt: skip
-    add("--target", default="openvino", help="default: %(default)s")
+    add("--target", default=TARGET, help="default: %(default)s")
     add("--workloads", nargs="+", default=list(MODELS), choices=MODELS, metavar="WORKLOAD")
     add("--concurrency", type=int, nargs="+", default=[1, 2, 4], help="default: %(default)s")
     add(
@@ -109,10 +111,11 @@ def parse() -> argparse.Namespace:
 
 
 def results_name(options: argparse.Namespace) -> str:
-    """A directory for the results: another host's, or this machine's and the checkpoint's."""
+    """A directory for the results: another host's, or this machine's and what was served."""
     if options.url:
         return re.sub(r"[^a-z0-9.]+", "-", options.url.lower())
-    return f"{this_machine().file_name}/{Path(options.checkpoint).name}"
+    target = "" if options.target == TARGET else f"-{options.target}"
+    return f"{this_machine().file_name}/{Path(options.checkpoint).name}{target}"
 
 
 def checkpoint(name: str) -> Checkpoint:

@@ -62,9 +62,9 @@ def summary() -> str:
     return markdown(["figure", "", ""], rows)
 
 
-def load(workload: str) -> str:
+def load(workload: str, served: str = "demo") -> str:
     """Of `make load`: one workload's runs."""
-    content = _read(f"load/{MACHINE}/demo/{workload}.json")
+    content = _read(f"load/{MACHINE}/{served}/{workload}.json")
     rows = []
     for point in content["points"]:
         latency, stages = point["latency_ms"], point["stages_ms"]
@@ -78,9 +78,10 @@ def load(workload: str) -> str:
                 f"{queue:.0f}",
                 f"{latency['mean'] - queue - stages['rest']:.0f}",
                 f"{stages['rest']:.0f}",
+                f"{max(model['batch'] for model in point['models'].values()):.2f}",
             ]
         )
-    header = ["loop", "per second", "p50", "p90", "p99", "queue", "compute", "rest"]
+    header = ["loop", "per second", "p50", "p90", "p99", "queue", "compute", "rest", "batch"]
     return markdown(header, rows)
 
 
