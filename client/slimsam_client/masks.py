@@ -58,7 +58,6 @@ def upscale_logits(
     low_res_logits: NDArray[np.float32],
     input_size: tuple[int, int],
     original_size: tuple[int, int],
-    window: tuple[slice, slice] | None = None,
 ) -> NDArray[np.float32]:
     """Scale logits to the original image, without a threshold.
 
@@ -66,18 +65,14 @@ def upscale_logits(
         low_res_logits: (..., 256, 256) float32.
         input_size: (height, width) of the image in the 1024 frame.
         original_size: (height, width) of the image.
-        window: rows and columns of the image, with start and stop, if not all are wanted.
 
     Returns:
-        (..., height, width) float32, of the image or the window.
+        (..., height, width) float32.
     """
-    window = window or (slice(0, original_size[0]), slice(0, original_size[1]))
-    size = [pixels.stop - pixels.start for pixels in window]
-    logits = np.empty((*low_res_logits.shape[:-2], *size), np.float32)
+    whole = slice(0, original_size[0]), slice(0, original_size[1])
+    logits = np.empty((*low_res_logits.shape[:-2], *original_size), np.float32)
     for index in np.ndindex(low_res_logits.shape[:-2]):
-        for rows, values in upscaled_bands(
-            low_res_logits[index], input_size, original_size, window
-        ):
+        for rows, values in upscaled_bands(low_res_logits[index], input_size, original_size, whole):
             logits[index][rows] = values
     return logits
 

@@ -70,6 +70,7 @@ def test_in_words(slimsam: Run, sam: SlimSam, tmp_path: Path) -> None:
         ([PICTURE, "--point", "1,1", "--timeout", "-1"], 2, "expected seconds above 0"),
         ([PICTURE, "--point", "1,1", "-o", "/nowhere/a.png"], 2, "cannot write /nowhere/a.png"),
         (["nothing.png", "--mask-out", "/nowhere/a.png"], 2, "cannot write /nowhere/a.png"),
+        (["nothing.png", "-o", "/"], 2, "cannot write /: expected a file's name"),
         ([PICTURE, "--point", "1,1", "--url", "127.0.0.1:1"], 1, "nothing answers"),
     ],
 )

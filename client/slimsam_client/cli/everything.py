@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from slimsam_client.cli.annotate import Job, annotate_folder, read_image_file
-from slimsam_client.cli.files import check_directory, write_picture
+from slimsam_client.cli.files import check_outputs, write_picture
 from slimsam_client.cli.folder import Folder
 from slimsam_client.cli.options import add_connection, add_json, add_quiet, connect, count
 from slimsam_client.cli.progress import shown_progress
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_image(options: argparse.Namespace, job: Job) -> int:
-    check_directory(options.output)
+    check_outputs(options.output)
     content = read_image_file(options.source)
     start = time.perf_counter()
     with shown_progress("requests", options.quiet) as progress:

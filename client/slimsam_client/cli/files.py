@@ -44,15 +44,17 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def check_directory(*paths: Path | None) -> None:
-    """Refuse files in a directory that is not there, before anything is computed for them.
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse files that cannot be written, before anything is computed for them.
 
     Raises:
-        UsageError: a path has no directory to lie in.
+        UsageError: a path has no directory to lie in, or is one.
     """
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise UsageError(f"cannot write {path}: expected the directory {path.parent}, got none")
+        if path is not None and path.is_dir():
+            raise UsageError(f"cannot write {path}: expected a file's name, got a directory")
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from slimsam_client.cli.files import check_directory, write_picture
+from slimsam_client.cli.files import check_outputs, write_picture
 from slimsam_client.cli.options import add_connection, add_json, connect
 from slimsam_client.cli.status import FINE
 from slimsam_client.contact_sheet import side_by_side
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Segment, and write and print what was asked for."""
-    check_directory(options.output, options.mask_out)
+    check_outputs(options.output, options.mask_out)
     points = [(x, y) for x, y, _ in options.point] or None
     labels = [label for _, _, label in options.point] or None
     image = load_image(options.image)
