@@ -6,8 +6,9 @@ mode on the server. Each in a closed loop of some concurrencies first, and then 
 shares of the throughput that the closed one has reached, which is what users do who do not wait for
 each other. No request is sent twice.
 
-Written to benchmarks/results/load/<machine>/<checkpoint>/, for each workload: perf_analyzer's CSV
-of every run; all figures as JSON; a chart of latency by throughput and of where the time goes.
+Written to benchmarks/results/load/<machine>/<checkpoint>/, or <checkpoint>-<target>/ where that is
+not openvino, for each workload: perf_analyzer's CSV of every run; all figures as JSON; a chart of
+latency by throughput and of where the time goes.
 """
 
 from __future__ import annotations

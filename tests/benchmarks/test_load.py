@@ -200,6 +200,19 @@ def test_load(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("perf_analyzer")
+def test_batches_on_a_server_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 == run_load(
+        monkeypatch, "--target", "torchscript", "--workloads", "decoder", "--results", tmp_path,
+        "--seconds", "1", "--most-requests", "16", "--concurrency", "1", "4", "--shares",
+    )  # fmt: skip
+    (path,) = tmp_path.glob("*/demo-torchscript/decoder.json")
+    points = json.loads(path.read_text())["points"]
+    lone, four = (point["models"][MODELS["decoder"]] for point in points)
+    assert lone["batch"] == 1 < four["batch"] <= 4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("perf_analyzer")
 def test_a_request_that_fails_is_an_error(demo_server: EmbeddedServer, tmp_path: Path) -> None:
     request = {
         name: {"content": {"b64": base64.b64encode(value).decode()}, "shape": [1]}
