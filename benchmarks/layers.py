@@ -1,4 +1,4 @@
-"""Where an OpenVINO artefact's time goes: `python benchmarks/layers.py encoder`, or `decoder`.
+"""Where an OpenVINO artifact's time goes: `python -m benchmarks.layers encoder`, or `decoder`.
 
 The runtime's own counters of one call, by kind of node, and the nodes that take longest. With
 `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command, large buffers lie in large pages, as
@@ -19,12 +19,10 @@ import numpy as np
 import openvino
 import torch
 
-from slimsam_build.graphs import Decoder, Encoder
 from slimsam_build.random_checkpoint import GEOMETRIES, random_checkpoint
-from slimsam_build.targets import openvino as target
+from slimsam_build.targets import TARGETS
 from slimsam_client.contract import DECODER, ENCODER
-from slimsam_client.prompts import encode_prompts
-from slimsam_client.wire import prompt_arrays
+from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
 
 LARGEST = 20
 """Nodes that are printed by name."""
@@ -32,7 +30,9 @@ LARGEST = 20
 
 def main() -> None:
     """Export, run and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.layers", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("graph", choices=("encoder", "decoder"))
     parser.add_argument("--geometry", default="slimsam-77", choices=GEOMETRIES)
     parser.add_argument("--prompts", type=int, default=16, help="of the decoder's call")
@@ -40,10 +40,11 @@ def main() -> None:
     options = parser.parse_args()
     model = random_checkpoint(options.geometry)
     encoder = options.graph == "encoder"
-    graph, spec = (Encoder(model), ENCODER) if encoder else (Decoder(model), DECODER)
+    target = TARGETS["openvino"]
+    spec = ENCODER if encoder else DECODER
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / target.ARTEFACT
-        target.export(graph.eval(), spec, path, "fp32")
+        path = Path(directory) / target.artifact
+        target.export(target.graphs[spec](model).eval(), spec, path, "fp32")
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(path, "CPU", {**settings, "PERF_COUNT": True})
     request = compiled.create_infer_request()

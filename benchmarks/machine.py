@@ -1,26 +1,19 @@
-"""The machine that a benchmark runs on: which it is, and what its arithmetic can do at most."""
+"""The machine that a benchmark runs on, and the versions of what it measures."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import torch
-from interleave import Timer, wall_clock
-from torch import nn
 
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 """Processor features with which products of bfloat16 are faster than those of float32."""
-SIDES: Final = (1024, 2048, 3072)
-"""Of the matrices that are multiplied: small ones stay in cache, large ones hide their overhead."""
-REPETITIONS: Final = 4
 PACKAGES: Final = ("torch", "transformers", "openvino", "onnxruntime", "numpy", "nvidia-pytriton")
 
 
@@ -64,33 +57,3 @@ def this_machine() -> Machine:
 def versions() -> dict[str, str]:
     """Versions of what is measured."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def gemm_peak(
-    dtype: torch.dtype,
-    device: str = "cpu",
-    sides: Sequence[int] = SIDES,
-    timer: Timer = wall_clock,
-) -> float:
-    """Measure the fastest product of two square matrices.
-
-    The weight's matrix is tried in both orders, because libraries differ in which they like.
-
-    Args:
-        dtype: of the matrices.
-        device: where they are.
-        sides: their sizes.
-        timer: of a product.
-
-    Returns:
-        GFLOP/s, the best of all.
-    """
-    best = 0.0
-    with torch.inference_mode():
-        for side in sides:
-            a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-            for product in (partial(torch.matmul, a, b), partial(nn.functional.linear, a, b)):
-                product()
-                for _ in range(REPETITIONS):
-                    best = max(best, 2 * side**3 / timer(product)[0] / 1e9)
-    return best

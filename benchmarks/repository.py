@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slimsam_build.checkpoints import Checkpoint
-from slimsam_build.repository import build
+from slimsam_build.pipeline import build
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
@@ -19,12 +19,12 @@ def built_repository(checkpoint: Checkpoint, target: str = "openvino") -> Iterat
     """Build a checkpoint in fp32; the repository is removed at the end."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "model_repository"
-        shutil.copytree(REPOSITORY, directory, ignore=_artefacts)
-        build(checkpoint, target, "fp32", directory, say=lambda line: None)
+        shutil.copytree(REPOSITORY, directory, ignore=_artifacts)
+        build(checkpoint, target, "fp32", directory, log=lambda line: None)
         yield directory
 
 
-def _artefacts(directory: str, names: list[str]) -> list[str]:
+def _artifacts(directory: str, names: list[str]) -> list[str]:
     """Of a directory's files, those that a build has left there."""
     if Path(directory).name != "1":
         return []

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from labels import BASELINE, OURS, SERVED, SIDES, STAGES
-from ratio_table import cell
 from tables import markdown
+
+from benchmarks.comparison.labels import BASELINE, OURS, SERVED, SIDES, STAGES
+from benchmarks.comparison.table import cell
 
 RESULTS: Final = Path(__file__).parents[1] / "benchmarks" / "results"
 MACHINE: Final = "amd-epyc-2-cores"
@@ -24,6 +25,14 @@ SUMMARY: Final = {
     "click_overhead_ms": "a click through the client, ms more than the decoder in process",
     "decoder_overhead_ms": "a decoder request alone, ms more than the decoder in process",
 }
+
+CALLS: Final = {
+    "upload": "upload of a picture that the server keeps, once",
+    "click": "a click on it",
+    "embed": "`embed`, once",
+    "predict": "a click with the embedding",
+}
+WAYS: Final = {"kept": "on a kept picture", "embedding": "with the embedding"}
 
 
 def ratios(geometry: str) -> str:
@@ -85,8 +94,87 @@ def load(workload: str, served: str = "demo") -> str:
     return markdown(header, rows)
 
 
+def click_sizes(served: str = "slimsam-77") -> str:
+    """Of `benchmarks.clicks`: what each way sends and receives."""
+    rows = [
+        [meaning, *(f"{count:,}" for count in _clicks(served)["sizes"][call])]
+        for call, meaning in CALLS.items()
+    ]
+    return markdown(["call", "bytes up", "bytes down"], rows)
+
+
+def click_latency(served: str = "slimsam-77") -> str:
+    """Of the same: one click alone, beside the same work in one process."""
+    found = _clicks(served)["latency"]
+    base = found["in process"]
+    rows = [
+        [meaning, f"{1000 * found[way]:.1f}", f"{1000 * (found[way] - base):.1f}"]
+        for way, meaning in {"in process": "in process", **WAYS}.items()
+    ]
+    return markdown(["", "ms", "more than in process"], rows)
+
+
+def click_users(served: str = "slimsam-77") -> str:
+    """Of the same: users in a closed loop."""
+    rows = [
+        [
+            f"{row['users']}",
+            f"{row['hits']} %",
+            WAYS[row["way"]],
+            f"{row['rate']:.2f}",
+            *(f"{1000 * row[q]:.0f}" for q in ("p50", "p99")),
+            f"{row['misses']} of {row['clicks']}",
+        ]
+        for row in _clicks(served)["rows"]
+    ]
+    return markdown(["users", "hits", "a click", "per second", "p50", "p99", "misses"], rows)
+
+
+def overload(alone: bool) -> str:
+    """Of `benchmarks.overload`: each kind of users alone, or clicks beside the others."""
+    header = ["users", "of capacity", "come/s", "in time/s", "refused", "late", "p50", "p99", "MiB"]
+    rows = [
+        [
+            row["kind"] if alone else f"{row['kind']}, of {row['name']}",
+            f"{row['multiple']:g}",
+            *(f"{row[rate]:.2f}" for rate in ("offered", "goodput")),
+            *(str(row[count]) for count in ("refused", "late")),
+            *("never" if row[q] is None else f"{row[q]:.2f} s" for q in ("p50", "p99")),
+            f"{row['mib']:.0f}",
+        ]
+        for row in _read(f"overload/{MACHINE}/overload.json")["rows"]
+        if (row["name"] == row["kind"]) == alone
+    ]
+    return markdown(header, rows)
+
+
+def capacities() -> str:
+    """Of the same: a server with its queues' ends, and one without."""
+    found = _read(f"overload/{MACHINE}/overload.json")["capacities"]
+    rows = [
+        [kind, f"{one['lone']:.3f} s", f"{one['bounded']:.2f}", f"{one['unbounded']:.2f}"]
+        for kind, one in found.items()
+    ]
+    return markdown(["users", "one alone", "per second", "where queues have no end"], rows)
+
+
+def fused(model: str) -> str:
+    """Of benchmarks/tensorrt_graphs.py: one model in both forms, profile by profile."""
+    forms: dict[str, list[dict[str, Any]]] = {}
+    for row in _read("tensorrt/slimsam-77.json")["rows"]:
+        if row["model"] == model:
+            forms.setdefault(row["form"], []).append(row)
+    figures = {"kernels": "d", "attentions": "d", "mib": ".0f", "gigabytes": ".2f", "gflop": ".0f"}
+    rows = [
+        [was["shape"], *(f"{was[key]:{how}} → {now[key]:{how}}" for key, how in figures.items())]
+        for was, now in zip(*forms.values(), strict=True)
+    ]
+    header = ["", "kernels", "whole attentions", "scratch MiB", "GB moved", "GFLOP"]
+    return markdown(header, rows)
+
+
 def memory() -> str:
-    """Of benchmarks/memory.py: MiB of client and server."""
+    """Of `benchmarks.memory`: MiB of client and server."""
     rows = [
         [
             f"`{workload}`",
@@ -103,6 +191,10 @@ def memory() -> str:
     sides = [f"{side}: {what}" for side in ("client", "server") for what in ("before", "peak",
              "growth")]  # fmt: skip
     return markdown(["workload", "requests", *sides], rows)
+
+
+def _clicks(served: str) -> Any:
+    return _read(f"clicks/{MACHINE}/{served}.json")
 
 
 def _stages(geometry: str) -> dict[str, Any]:

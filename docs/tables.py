@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+from tritonclient.utils import triton_to_np_dtype
 
 from slimsam_client import contract, errors
 from slimsam_client.cli import COMMANDS
 from slimsam_client.cli.options import add_connection
+from slimsam_client.cli.status import MEANINGS as EXIT_STATUSES
+from slimsam_client.clicks.request import SCHEMA
 from slimsam_client.contract import ModelSpec, TensorSpec
 from slimsam_client.everything import GenerateSettings
+from slimsam_client.transport.status import Status, from_status
 
 ROOT = Path(__file__).parents[1]
 DEFAULT_LIMIT = 4 * 2**20
@@ -34,10 +39,11 @@ MEANINGS = {
     "has_mask_input": "1 if `mask_input` counts, 0 if not",
     "low_res_masks": "logits; a pixel above 0 is inside",
     "iou_predictions": "the model's own estimate of each mask's IoU",
+    "info": "a JSON object of what is served",
+    "reference": "the answer that the build kept, an npz file",
 }
 AUTOMATIC_MEANINGS = {
-    "image_bytes": "an encoded picture: JPEG, PNG, WebP, ...",
-    "image": "RGB, in its own size; instead of `image_bytes`",
+    "image_bytes": "an encoded picture: JPEG, PNG, WebP, TIFF, BMP or GIF",
     "settings": "a JSON object of everything mode's settings",
     "boxes": "x, y, width, height of each mask in pixels",
     "areas": "pixels of each mask",
@@ -47,6 +53,33 @@ AUTOMATIC_MEANINGS = {
     "crop_boxes": "x, y, width, height of the crop that it comes from",
     "rles": "counts of COCO's compressed RLE",
     "original_size": "(height, width) of the picture: the RLEs' size",
+}
+CLICK_MEANINGS = {
+    "image_bytes": "an encoded picture: JPEG, PNG, WebP, TIFF, BMP or GIF",
+    "original_size": "(height, width) of the picture; of one that was reduced, before that",
+    "image_id": "64 hexadecimal digits, by which the picture is found",
+    "prompt": "a JSON object: see below",
+    "mask_input": "logits of the mask that is refined, where the prompt has no `mask_id`",
+    "masks": "each mask in the form that the prompt asks for",
+    "scores": "the model's own estimate of each mask's IoU",
+    "boxes": "x0, y0, x1, y1 of each mask in pixels, the latter two exclusive; zeros if empty",
+    "areas": "pixels of each mask",
+    "mask_ids": "64 hexadecimal digits each, by which a mask can be refined",
+}
+AUTOMATIC_LIMITS = {
+    "max_points": "points of the grids, in all crops together",
+    "max_calls": "calls of the encoder and the decoder: one per crop, and one per batch of points",
+    "max_points_per_batch": "points in one call of the decoder; a setting above it is lowered",
+    "max_pixels": "pixels of the picture, by its header",
+    "max_image_bytes": "bytes of the encoded picture",
+    "formats": "formats of pictures, by Pillow's names; JPEG includes MPO",
+    "max_settings_bytes": "bytes of the settings' JSON",
+    "max_seconds": "seconds from the start to the answer",
+}
+OTHER_MEANINGS = {
+    contract.AUTOMATIC.name: AUTOMATIC_MEANINGS,
+    contract.IMAGE.name: CLICK_MEANINGS,
+    contract.CLICK.name: CLICK_MEANINGS,
 }
 LABELS = {
     contract.FOREGROUND: "a point of the object",
@@ -60,7 +93,7 @@ LABELS = {
 
 def tensors(spec: ModelSpec) -> str:
     """List a model's tensors: dtype, shape, and bytes of one row."""
-    meanings = AUTOMATIC_MEANINGS if spec is contract.AUTOMATIC else MEANINGS
+    meanings = OTHER_MEANINGS.get(spec.name, MEANINGS)
     rows = []
     for arrow, side in (("", spec.inputs), ("→\u00a0", spec.outputs)):
         for tensor in side:
@@ -79,6 +112,15 @@ def tensors(spec: ModelSpec) -> str:
     return markdown(("tensor", "dtype", "shape", size, ""), rows)
 
 
+def prompt() -> str:
+    """List the fields of a prompt of slimsam_click."""
+    rows = []
+    for name, schema in SCHEMA["properties"].items():
+        default = json.dumps(schema["default"]) if "default" in schema else ""
+        rows.append((f"`{name}`", schema["title"], default, schema["description"]))
+    return markdown(("field", "", "default", ""), rows)
+
+
 def labels() -> str:
     """List the labels of points."""
     known = sorted(contract.POINT_LABELS, key=list(LABELS).index)
@@ -89,7 +131,8 @@ def labels() -> str:
 def limits() -> str:
     """List what a request may hold."""
     prompts = contract.MAX_PROMPTS
-    per_prompt = _count(contract.DECODER.outputs[0], {"P": 1}) * 2
+    logits = contract.DECODER.outputs[0]
+    per_prompt = _count(logits, {"P": 1}) * np.dtype(triton_to_np_dtype(logits.dtype)).itemsize
     buckets = ", ".join(map(str, contract.POINT_BUCKETS))
     batches = sorted({_max_batch_size(config) for config in _configs()})
     rows = [
@@ -120,7 +163,12 @@ def limits() -> str:
 def statuses() -> str:
     """List gRPC's statuses, and what the Python client makes of each."""
     known: list[tuple[str, str, str, bool]] = [  # status, meaning, message, server lives
-        ("INVALID_ARGUMENT", "a tensor's name, dtype, shape, size or value is wrong", "", True),
+        (
+            "INVALID_ARGUMENT",
+            "a tensor's name, dtype, rank or size is wrong, or a picture or setting",
+            "",
+            True,
+        ),
         ("NOT_FOUND", "no model of this name or version", "", True),
         ("UNAVAILABLE", "nobody listens", "", False),
         ("UNAVAILABLE", "a model is not ready", "", True),
@@ -129,15 +177,17 @@ def statuses() -> str:
         ("PERMISSION_DENIED", "the same", "", True),
         ("DEADLINE_EXCEEDED", "no answer before the client's deadline", "", True),
         ("CANCELLED", "the client cancelled, or the server is going", "", True),
-        ("RESOURCE_EXHAUSTED", "the answer is above the client's own limit", "", True),
+        ("UNAVAILABLE", "a model's queue is full", "Exceeds maximum queue size", True),
+        ("RESOURCE_EXHAUSTED", "a proxy before the server takes no more requests", "", True),
+        ("RESOURCE_EXHAUSTED", "a message is above a limit of its length", "larger than max", True),
         ("UNIMPLEMENTED", "the server lacks what a setting needs, such as scipy", "", True),
         ("INTERNAL", "the server failed", "", True),
     ]
     rows = []
-    for status, meaning, said, lives in known:
-        error = InferenceServerException(said, status=f"StatusCode.{grpc.StatusCode[status].name}")
-        kind = type(errors.from_triton(error, "", lives)).__name__
-        rows.append((f"`{status}`", meaning, f"[`{kind}`](errors.md#{kind.lower()})"))
+    for code, meaning, said, lives in known:
+        status = Status(grpc.StatusCode[code].name, said)
+        kind = type(from_status(status, "", lives)).__name__
+        rows.append((f"`{code}`", meaning, f"[`{kind}`](errors.md#{kind.lower()})"))
     return markdown(("status", "when", "in Python"), rows)
 
 
@@ -159,22 +209,61 @@ def settings() -> str:
     return markdown(("setting", "default", "range", ""), rows)
 
 
+def automatic_limits() -> str:
+    """List what the server's model of everything mode takes, by its two configurations."""
+    folder = ROOT / "model_repository" / contract.AUTOMATIC.name
+    gpu, cpu = (
+        text_format.Parse((folder / path).read_text("utf-8"), ModelConfig()).parameters
+        for path in ("config.pbtxt", "configs/openvino.pbtxt")
+    )
+    rows = []
+    for name, meaning in AUTOMATIC_LIMITS.items():
+        values = dict.fromkeys(
+            f"{int(text):,}" if text.isdigit() else text
+            for text in (gpu[name].string_value, cpu[name].string_value)
+        )
+        rows.append((f"`{name}`", "; OpenVINO: ".join(values), meaning))
+    return markdown(("parameter", "value", ""), rows)
+
+
 def options(command: str) -> str:
     """List a command's arguments, without those that say how to reach the server."""
-    parser = argparse.ArgumentParser()
-    COMMANDS[command][0].add_options(parser)
+    parser = _command_parser(command)
     known = {action.dest for action in _connection_parser()._actions} | {"help"}
     return _options(action for action in parser._actions if action.dest not in known)
 
 
 def connection_options() -> str:
-    """List the arguments that say how to reach the server."""
-    return _options(_connection_parser()._actions)
+    """List the arguments that say how to reach the server, with each command's defaults."""
+    shared = _connection_parser()._actions
+    for action in shared:
+        commands: dict[Any, list[str]] = {}
+        for command in COMMANDS:
+            parser = _command_parser(command)
+            if any(other.dest == action.dest for other in parser._actions):
+                commands.setdefault(repr(parser.get_default(action.dest)), []).append(command)
+        if len(commands) > 1:
+            named = [f"{default} for {', '.join(names)}" for default, names in commands.items()]
+            action.default = "; ".join(named)
+    return _options(shared)
+
+
+def exit_statuses() -> str:
+    """List the command's exit statuses."""
+    return markdown(
+        ("exit status", ""), [(str(code), text) for code, text in EXIT_STATUSES.items()]
+    )
+
+
+def _command_parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    COMMANDS[command][0].add_options(parser)
+    return parser
 
 
 def _connection_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    add_connection(parser, timeout=30)
+    add_connection(parser, timeout=0)  # each command has its own
     return parser
 
 
@@ -202,6 +291,8 @@ def _code(text: str) -> str:
 def _axes(spec: ModelSpec, tensor: TensorSpec) -> list[str]:
     if spec is contract.AUTOMATIC:
         names = iter("HW" if tensor in spec.inputs else "K")
+    elif spec is contract.CLICK:
+        names = iter("PM")
     else:
         names = iter("PN")
     return [next(names) if dim == -1 else str(dim) for dim in tensor.dims]

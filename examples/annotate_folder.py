@@ -9,7 +9,6 @@ The file is written whole at the end, or not at all. For work that should surviv
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,9 @@ from slimsam_client import (
     SlimSamError,
     load_image,
 )
-from slimsam_client.coco import coco_dataset
+from slimsam_client.cli.files import write_whole
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.integrations.coco import coco_dataset
 
 
 def main() -> None:
@@ -37,11 +38,10 @@ def main() -> None:
 
     settings = GenerateSettings.from_json(options.settings)
     paths = sorted(path for path in options.folder.iterdir() if path.is_file())
+    check_outputs([options.output], paths)  # before anything is computed
     with SlimSam(options.url, options.timeout) as sam:
         dataset = coco_dataset(annotate(sam, paths, settings))
-    part = options.output.with_suffix(".part")
-    part.write_text(json.dumps(dataset))
-    os.replace(part, options.output)
+    write_whole(options.output, json.dumps(dataset).encode())
     count = len(dataset["annotations"])
     print(f"{count} masks of {len(dataset['images'])} images are in {options.output}")
 

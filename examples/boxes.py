@@ -1,4 +1,4 @@
-"""Many boxes of one image in one call, each mask in a colour of its own.
+"""Many boxes of one image in one call, each mask in a color of its own.
 
 python examples/boxes.py photo.jpg --box 100 80 640 500 --box 30 40 90 120 --output boxes.png
 """
@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from slimsam_client import SlimSam, SlimSamError, draw_overlay, load_image
-from slimsam_client.colours import distinct_colours
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.cli.pictures import check_format, write_picture
+from slimsam_client.drawing.colors import distinct_colors
 
 
 def main() -> None:
@@ -27,6 +29,8 @@ def main() -> None:
     parser.add_argument("--url", default="localhost:8001", help="of the server's gRPC service")
     options = parser.parse_args()
 
+    check_format(options.output)  # before anything is computed
+    check_outputs([options.output], [options.image])
     image = load_image(options.image)
     with SlimSam(options.url) as sam:
         # A box says what is meant, so one mask for each is enough.
@@ -34,11 +38,11 @@ def main() -> None:
     masks, scores = prediction.masks[:, 0], prediction.scores[:, 0]  # (P, H, W) and (P,)
 
     picture = image
-    colours = distinct_colours(len(masks))
-    for box, mask, score, colour in zip(options.box, masks, scores, colours, strict=True):
+    colors = distinct_colors(len(masks))
+    for box, mask, score, color in zip(options.box, masks, scores, colors, strict=True):
         print(f"{mask.sum()} pixels, score {score:.2f}, in the box {box}")
-        picture = np.asarray(draw_overlay(picture, mask, box=box, colour=colour))
-    Image.fromarray(picture).save(options.output)
+        picture = np.asarray(draw_overlay(picture, mask, box=box, color=color))
+    write_picture(options.output, Image.fromarray(picture))
     print(f"all of them are in {options.output}")
 
 

@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from slimsam_client import Prediction, SlimSam, draw_overlay, load_image
 from slimsam_server import EmbeddedServer
 
 Result = TypeVar("Result")
+Pixels = npt.NDArray[np.uint8]
 ROOT = Path(__file__).parents[1]
 REPOSITORY = ROOT / "model_repository"
 OUTPUT = ROOT / "demo-output"
@@ -26,12 +28,13 @@ BOX = (411, 463, 673, 619)
 def main() -> None:
     """Run the demo."""
     started = time.perf_counter()
-    artefacts = [REPOSITORY / f"slimsam_{part}/1/model.xml" for part in ("encoder", "decoder")]
-    if all(artefact.exists() for artefact in artefacts):
-        print(f"using the artefacts in {REPOSITORY.relative_to(ROOT)} that an earlier build made")
+    artifacts = [REPOSITORY / f"slimsam_{part}/1/model.xml" for part in ("encoder", "decoder")]
+    if all(artifact.exists() for artifact in artifacts):
+        print(f"using the artifacts in {REPOSITORY.relative_to(ROOT)} that an earlier build made")
     else:
         print("building the model repository from the demo checkpoint (target openvino)")
-        command = [Path(sys.executable).parent / "slimsam-build", "--checkpoint", "demo"]
+        program = str(Path(sys.executable).parent / "slimsam-build")
+        command: list[str | Path] = [program, "build", "--checkpoint", "demo"]
         command += ["--target", "openvino", "--model-repository", REPOSITORY]
         if status := subprocess.run(command, check=False).returncode:
             sys.exit(status)
@@ -57,7 +60,7 @@ def main() -> None:
             lambda: sam.predict(
                 embedding,
                 points=[CLICK],
-                mask_input=click.low_res_logits[click.best],
+                mask_input=click.best_logits,
                 multimask_output=False,
             )
         )
@@ -72,7 +75,7 @@ def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     return call(), time.perf_counter() - start
 
 
-def draw(image: np.ndarray, prediction: Prediction, name: str, **prompts: object) -> Path:
+def draw(image: Pixels, prediction: Prediction, name: str, **prompts: Any) -> Path:
     """Write the best mask over the image."""
     path = OUTPUT / f"{name}.png"
     draw_overlay(image, prediction.best_masks, **prompts).save(path)

@@ -1,8 +1,8 @@
-"""Everything mode: a mask for each object of a picture, in colours.
+"""Everything mode: a mask for each object of a picture, in colors.
 
 python examples/everything.py photo.jpg --points-per-side 16 --output everything.png
 
-It runs here, with a request for each 64 points of the grid, so that there is progress to see;
+It runs here, with a request for each 16 points of the grid, so that there is progress to see;
 with --on-server it runs beside the model, in one request.
 """
 
@@ -14,6 +14,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from slimsam_client import GenerateSettings, SlimSam, SlimSamError, draw_records, load_image
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.cli.pictures import check_format, write_picture
 
 
 def main() -> None:
@@ -32,6 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = GenerateSettings(**{field.name: getattr(options, field.name) for field in fields})
 
+    check_format(options.output)  # before anything is computed
+    check_outputs([options.output], [options.image])
     image = load_image(options.image)
     with SlimSam(options.url, options.timeout) as sam:
         records = sam.generate(image, settings, show_progress, options.on_server)
@@ -42,7 +46,7 @@ def main() -> None:
             f"{record.area} pixels, {width:.0f} x {height:.0f} at ({x:.0f}, {y:.0f}), "
             f"predicted IoU {record.predicted_iou:.2f}, stability {record.stability_score:.2f}"
         )
-    draw_records(image, records).save(options.output)
+    write_picture(options.output, draw_records(image, records))
 
 
 def show_progress(done: int, total: int) -> None:

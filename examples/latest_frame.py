@@ -32,6 +32,10 @@ from slimsam_client import (
     draw_overlay,
     load_image,
 )
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.cli.pictures import check_format
+
+ANIMATED = {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}
 
 
 class Frame(NamedTuple):
@@ -105,12 +109,12 @@ def drawn_frames(fps: float) -> Iterator[NDArray[np.uint8]]:
     background += np.random.default_rng(0).normal(0, 4, background.shape)
     for number in itertools.count():
         image = background.copy()
-        centre_x, centre_y = disc_centre(number / fps)
-        image[np.hypot(x - centre_x, y - centre_y) < 60] = (240, 200, 80)
+        center_x, center_y = disc_center(number / fps)
+        image[np.hypot(x - center_x, y - center_y) < 60] = (240, 200, 80)
         yield image.clip(0, 255).astype(np.uint8)
 
 
-def disc_centre(seconds: float) -> tuple[float, float]:
+def disc_center(seconds: float) -> tuple[float, float]:
     angle = 2 * np.pi * seconds / 60
     return 320 + 200 * np.cos(angle), 240 + 120 * np.sin(angle)
 
@@ -118,7 +122,7 @@ def disc_centre(seconds: float) -> tuple[float, float]:
 async def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of frames, in the order of their names")
-    parser.add_argument("--point", type=float, nargs=2, default=disc_centre(0), help="first click")
+    parser.add_argument("--point", type=float, nargs=2, default=disc_center(0), help="first click")
     parser.add_argument("--fps", type=float, default=30.0, help="of the camera")
     parser.add_argument("--count", type=int, default=50, help="of frames to show")
     parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an answer")
@@ -128,9 +132,11 @@ async def main() -> None:
     if not options.fps > 0 or options.count < 1:
         parser.error("--fps, --count: expected numbers above 0")
 
+    paths = sorted(options.folder.iterdir()) if options.folder else []
+    check_format(options.output, ANIMATED)
+    check_outputs([options.output], paths)
     frames = drawn_frames(options.fps)
     if options.folder:
-        paths = sorted(options.folder.iterdir())
         if not paths:
             parser.error(f"--folder: expected pictures in {options.folder}, found nothing")
         frames = map(load_image, itertools.cycle(paths))
@@ -150,7 +156,12 @@ async def main() -> None:
     pictures = viewer.result()
     milliseconds = 1000 * (time.monotonic() - start) / len(pictures)
     pictures[0].save(
-        options.output, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+        options.output,
+        ANIMATED.get(options.output.suffix.lower(), "PNG"),
+        save_all=True,
+        append_images=pictures[1:],
+        duration=milliseconds,
+        loop=0,
     )
 
 

@@ -15,6 +15,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from slimsam_client import AsyncSlimSam, SlimSamError, draw_overlay, load_image
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.cli.pictures import write_picture
 
 
 async def main() -> None:
@@ -29,6 +31,9 @@ async def main() -> None:
 
     paths = sorted(path for path in options.folder.iterdir() if path.is_file())
     options.output.mkdir(parents=True, exist_ok=True)
+    if options.output.samefile(options.folder):
+        parser.error(f"--output: expected a folder other than {options.folder}, got the same")
+    check_outputs([options.output / f"{path.name}.png" for path in paths], paths)
     limit = asyncio.Semaphore(options.concurrency)
     failed = []
     async with AsyncSlimSam(options.url) as sam:
@@ -55,7 +60,9 @@ async def segment_middle(sam: AsyncSlimSam, path: Path, output: Path) -> str:
     middle = (width / 2, height / 2)
     prediction = await sam.segment(image, points=[middle])
     mask = prediction.best_masks
-    await asyncio.to_thread(lambda: draw_overlay(image, mask, points=[middle]).save(output))
+    await asyncio.to_thread(
+        lambda: write_picture(output, draw_overlay(image, mask, points=[middle]))
+    )
     return f"{mask.sum()} pixels, score {prediction.scores.max():.2f}"
 
 

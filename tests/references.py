@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mask_generation import batched_nms
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import measure
 from transformers import SamModel
 from transformers.utils.import_utils import BACKENDS_MAPPING
+
+from benchmarks.comparison.mask_generation import batched_nms
 
 
 def box_area(boxes: torch.Tensor) -> torch.Tensor:

@@ -1,52 +1,48 @@
-"""`slimsam-build --check`: are the artefacts of a repository those that belong here?
+"""`slimsam-build check`: are the artifacts of a repository those that belong here?
 
-Compares each report with the artefact's files, with the serving configuration, and, where an
-artefact is bound to a GPU and a TensorRT, with the machine. Needs neither PyTorch nor a GPU.
+Compares each report with the artifact's files, with the serving configuration, and, where an
+artifact is bound to a GPU and a TensorRT, with the machine; and looks for folders beside the models
+that keep Triton from starting. Needs neither PyTorch nor a GPU.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from slimsam_build.digest import sha256_of
-from slimsam_build.errors import RepositoryError
+from slimsam_build.errors import RepositoryError, reason
 from slimsam_build.machine import Machine
-from slimsam_build.serving_config import max_batch_size
-from slimsam_client.contract import DECODER, ENCODER, ModelSpec
+from slimsam_build.repository import ARTIFACTS, BUILT, VERSION, max_batch_size
+from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
+from slimsam_client.contract import INFO, ModelSpec
 
-ARTEFACTS = {
-    "torchscript": "model.pt",
-    "onnxruntime": "model.onnx",
-    "openvino": "model.xml",
-    "tensorrt": "model.plan",
-}
-"""What each target's Triton backend loads."""
 BOUND = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 
 
 def find_stale(repository: Path, target: str | None, machine: Machine) -> list[str]:
-    """Look for artefacts that do not belong here.
+    """Look for artifacts that do not belong here.
 
     Args:
         repository: the model repository.
-        target: the target that is to be served; None checks every target that has artefacts.
+        target: the target that is to be served; None checks every target that has artifacts.
         machine: where they are to be served.
 
     Returns:
         One line for each finding: what is stale, and why. Empty if all is well.
     """
-    found = []
+    found = _no_models(repository)
     targets = [
         name
-        for name in ARTEFACTS
+        for name in ARTIFACTS
         if name == target or (target is None and _built(repository, name))
     ]
     for name in targets:
         reports = []
-        for spec in (ENCODER, DECODER):
-            path = repository / spec.name / "1" / ARTEFACTS[name]
+        for spec in BUILT:
+            path = repository / spec.name / VERSION / ARTIFACTS[name][0]
             if not path.exists():
                 found.append(f"{path}: missing; build target {name}")
                 continue
@@ -57,22 +53,52 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             reports.append(report)
             found += _stale(path, report, machine)
             found += _other_config(repository, spec, name, path, report)
-        if len(reports) == 2:
-            found += _other_half(repository, name, *reports)
+        if len(reports) == len(BUILT):
+            encoder, *decoders = reports
+            found += _other_half(repository, name, encoder, decoders)
+            found += _other_info(repository, name, encoder)
     if not targets:
-        found.append(f"{repository}: has no artefacts; run slimsam-build")
+        found.append(f"{repository}: has no artifacts; run slimsam-build build")
     return found
 
 
-def _built(repository: Path, target: str) -> bool:
-    return any(
-        (repository / spec.name / "1" / ARTEFACTS[target]).exists() for spec in (ENCODER, DECODER)
-    )
+def find_remains(repository: Path) -> list[str]:
+    """Look for what builds left that were killed, and that disturbs no server.
+
+    Returns:
+        One line for each folder. Empty while a build is at work.
+    """
+    if is_building(repository):
+        return []
+    return [
+        f"{folder}: left by a build that was killed; the next build removes it"
+        for folder in find_leftovers(repository)
+        if folder.parent != repository
+    ]
 
 
-def _read(artefact: Path) -> dict[str, Any] | None:
+def _no_models(repository: Path) -> list[str]:
+    """Folders that Triton takes for models, and starts none because of them."""
     try:
-        report = json.loads(artefact.with_name(f"{artefact.name}.json").read_text("utf-8"))
+        folders = [path for path in sorted(repository.iterdir()) if path.is_dir()]
+    except OSError as error:
+        return [f"{repository}: expected a model repository, got {reason(error)}"]
+    old = set(repository.glob(OLD_NAMES))
+    return [
+        f"{folder}: Triton does not start beside a folder without config.pbtxt; "
+        + ("a killed build left it, the next build removes it" if folder in old else "move it away")
+        for folder in folders
+        if not os.path.isfile(folder / "config.pbtxt")  # False, too, where it may not be read
+    ]
+
+
+def _built(repository: Path, target: str) -> bool:
+    return any((repository / spec.name / VERSION / ARTIFACTS[target][0]).exists() for spec in BUILT)
+
+
+def _read(artifact: Path) -> dict[str, Any] | None:
+    try:
+        report = json.loads(artifact.with_name(f"{artifact.name}.json").read_text("utf-8"))
         checkpoint, bound_to = report["checkpoint"], report["bound_to"]
         readable = (
             all(isinstance(entry["sha256"], str) for entry in report["files"].values())
@@ -89,10 +115,15 @@ def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:
     found = []
     for name, entry in report["files"].items():
         file = path.with_name(name)
-        if not file.exists():
-            found.append(f"{file}: missing; build it again")
-        elif sha256_of(file) != entry["sha256"]:
-            found.append(f"{file}: differs from the file that its report measured; build it again")
+        try:
+            if not file.exists():
+                found.append(f"{file}: missing; build it again")
+            elif sha256_of(file) != entry["sha256"]:
+                found.append(
+                    f"{file}: differs from the file that its report measured; build it again"
+                )
+        except OSError as error:
+            found.append(f"{file}: cannot be read, {reason(error)}; see to its owner and mode")
     for key, what in BOUND.items() if report["bound_to"] else ():
         made, here = report["bound_to"][key], getattr(machine, key)
         if made != here:
@@ -114,12 +145,36 @@ def _other_config(
 
 
 def _other_half(
-    repository: Path, target: str, encoder: dict[str, Any], decoder: dict[str, Any]
+    repository: Path, target: str, encoder: dict[str, Any], decoders: list[dict[str, Any]]
 ) -> list[str]:
-    ours, theirs = encoder["checkpoint"], decoder["checkpoint"]
-    if ours["sha256"] == theirs["sha256"]:
+    for decoder in decoders:
+        ours, theirs = encoder["checkpoint"], decoder["checkpoint"]
+        if ours["sha256"] != theirs["sha256"]:
+            return [
+                f"{repository}: target {target} has the encoder of {ours['name']} and "
+                f"{decoder['model']} of {theirs['name']}; build both from one checkpoint"
+            ]
+        # They are measured together, and no two measurements are equal to the last digit.
+        if any(encoder.get(key) != decoder.get(key) for key in ("precision", "parity", "seconds")):
+            return [
+                f"{repository}: target {target} has the encoder of one build and "
+                f"{decoder['model']} of another; build it again"
+            ]
+    return []
+
+
+def _other_info(repository: Path, target: str, report: dict[str, Any]) -> list[str]:
+    """Compare what the server will say of the artifacts; a repository may do without it."""
+    path = repository / INFO.name / VERSION / f"{target}.json"
+    if not (repository / INFO.name / "config.pbtxt").is_file():
         return []
-    return [
-        f"{repository}: target {target} has the encoder of {ours['name']} and the decoder of "
-        f"{theirs['name']}; build both from one checkpoint"
-    ]
+    if not path.exists():  # of a build before there was slimsam_info; its graphs are outdated, too
+        return [f"{path}: missing; build it again"]
+    try:
+        info = json.loads(path.read_text("utf-8"))
+        said = info["digest"], info["precision"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        return [f"{path}: cannot be read, {reason(error)}; build it again"]
+    if said == (report["checkpoint"]["sha256"], report.get("precision")):
+        return []
+    return [f"{path}: tells of another build than the artifacts are of; build it again"]

@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 
-def sha256_of(path: Path) -> str:
-    """Compute a file's SHA-256, in hexadecimal."""
+def sha256_of(*paths: Path) -> str:
+    """Compute the SHA-256 of files, one after the other as if they were one, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

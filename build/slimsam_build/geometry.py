@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import SamConfig
 
-from slimsam_build.errors import CheckpointError
+from slimsam_build.errors import CheckpointError, one_line, reason
 from slimsam_client.contract import (
     EMBEDDING_CHANNELS,
     IMAGE_SIZE,
@@ -31,22 +31,22 @@ def read_config(path: Path) -> SamConfig:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: expected the JSON configuration of a SamModel, got {error}; "
+            f"{path}: expected the JSON configuration of a SamModel, got {reason(error)}; "
             "download the checkpoint again"
         ) from error
     kind = raw.get("model_type") if isinstance(raw, dict) else None
     if kind != "sam":
         raise CheckpointError(
-            f'{path}: expected model_type "sam", found {json.dumps(kind)}; '
+            f'{path}: expected model_type "sam", found {one_line(json.dumps(kind))[:80]}; '
             "give a SAM or SlimSAM checkpoint in Hugging Face format"
         )
     try:
         config = SamConfig.from_dict(raw)
     except Exception as error:  # transformers validates with exceptions of several families
         raise CheckpointError(
-            f"{path}: expected a valid SamConfig, got {type(error).__name__}: {error}; "
+            f"{path}: expected a valid SamConfig, got {reason(error)}; "
             "download the checkpoint again"
         ) from error
     for name, found, expected in _fixed(config):
@@ -54,6 +54,12 @@ def read_config(path: Path) -> SamConfig:
             raise CheckpointError(
                 f"{path}: expected {name} = {expected!r}, found {found!r}; the contract fixes it: "
                 "give a checkpoint of SAM's geometry, such as nielsr/slimsam-77-uniform"
+            )
+    for name, count, most in _counted(config):
+        if not 1 <= count <= most:
+            raise CheckpointError(
+                f"{path}: expected {name} of 1 to {most}, found {count}; "
+                "use the config.json that belongs to the weights"
             )
     return config
 
@@ -77,4 +83,19 @@ def _fixed(config: SamConfig) -> list[tuple[str, Any, Any]]:
         ("mask_decoder_config.hidden_size", decoder.hidden_size, EMBEDDING_CHANNELS),
         ("mask_decoder_config.num_multimask_outputs", decoder.num_multimask_outputs, NUM_MASKS - 1),
         ("mask_decoder_config.hidden_act", decoder.hidden_act, "relu"),
+    ]
+
+
+def _counted(config: SamConfig) -> list[tuple[str, int, int]]:
+    """What is built one by one, before the weights can show that it is wrong: (name, found, most).
+
+    The largest SAM has 32 layers; a million would take minutes and all memory.
+    """
+    vision, decoder = config.vision_config, config.mask_decoder_config
+    return [
+        ("vision_config.num_hidden_layers", vision.num_hidden_layers, 128),
+        ("vision_config.num_attention_heads", vision.num_attention_heads, 128),
+        ("mask_decoder_config.num_hidden_layers", decoder.num_hidden_layers, 128),
+        ("mask_decoder_config.num_attention_heads", decoder.num_attention_heads, 128),
+        ("mask_decoder_config.iou_head_depth", decoder.iou_head_depth, 128),
     ]

@@ -1,6 +1,6 @@
 """The GPU and the TensorRT of this machine, which a plan is bound to.
 
-Standard library only: a server that checks its artefacts has no PyTorch.
+Standard library only: a server that checks its artifacts has no PyTorch.
 """
 
 from __future__ import annotations

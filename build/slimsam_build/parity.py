@@ -1,14 +1,14 @@
-"""The parity gate: an artefact runs beside `SamModel`, and passes or is refused.
+"""The parity gate: an artifact runs beside `SamModel`, and passes or is refused.
 
 Half precision can fail silently on one machine and not on another (overflow in LayerNorm, fused
-kernels), and exporters can be wrong without a word, so every artefact is measured where it is made.
+kernels), and exporters can be wrong without a word, so every artifact is measured where it is made.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,28 +18,10 @@ from transformers import SamModel
 from slimsam_build import reference
 from slimsam_build.errors import ParityError
 from slimsam_build.reference import Answer
-from slimsam_build.targets.run import Arrays, Run
+from slimsam_build.targets.target import Run
+from slimsam_client.contract import Arrays
+from slimsam_client.parity.figures import Figures, largest_difference, mask_overlaps, relative_error
 
-
-@dataclass(frozen=True)
-class Figures:
-    """How far two computations are apart, or how far they may be.
-
-    Attributes:
-        embedding_error: largest difference of embeddings, relative to the largest value.
-        mask_iou_mean: mean IoU of thresholded masks.
-        mask_iou_min: least IoU of thresholded masks.
-        score_error: largest difference of predicted IoU.
-    """
-
-    embedding_error: float
-    mask_iou_mean: float
-    mask_iou_min: float
-    score_error: float
-
-
-SMALL_MASK: Final = 256
-"""Pixels, of 65,536, below which one more or less says little of exactness."""
 BOUNDS: Final = {
     # Embeddings cross the wire in float16: 2.4e-4 of a value's own size at most.
     "fp32": Figures(1e-3, 0.999, 0.98, 1e-2),
@@ -58,38 +40,31 @@ class Measured:
 
 
 def measure(encoder: Run, decoder: Run, model: SamModel, batches: bool) -> Measured:
-    """Run both artefacts beside `SamModel`.
+    """Run both artifacts beside `SamModel`.
 
     Args:
-        encoder: the encoder artefact.
-        decoder: the decoder artefact.
+        encoder: the encoder artifact.
+        decoder: the decoder artifact.
         model: the checkpoint that both should compute.
-        batches: whether the artefacts take several rows at once.
+        batches: whether the artifacts take several rows at once.
     """
     image, input_size = reference.sample_images()
     expected = reference.embed(model, image, input_size)
     inputs: Arrays = {"image": image, "input_size": input_size}
     embeddings = _rows(encoder, inputs, batches)["image_embeddings"]
-    error = float(np.abs(embeddings - expected).max() / np.abs(expected).max())
-
+    error = relative_error(embeddings, expected)
     overlaps: list[float] = []
     score_error = 0.0
     for prompts in reference.all_prompts():
-        # End to end: the artefact's own embeddings, all images in one batch where that is possible.
+        # End to end: the artifact's own embeddings, all images in one batch where that is possible.
         rows = {name: np.repeat(value, len(image), 0) for name, value in prompts.wire.items()}
         found = _rows(decoder, {"image_embeddings": embeddings, **rows}, batches)
         for row, embedding in enumerate(expected):
             answer = reference.decode(model, embedding, prompts)
             overlaps += _overlaps(found["low_res_masks"][row], answer).tolist()
-            difference = np.abs(found["iou_predictions"][row] - answer.scores).max()
-            # NaN must not pass for small.
-            score_error = max(score_error, float(np.nan_to_num(difference, nan=np.inf)))
-    figures = Figures(
-        float(np.nan_to_num(error, nan=np.inf)),
-        statistics.fmean(overlaps),
-        min(overlaps),
-        score_error,
-    )
+            difference = largest_difference(found["iou_predictions"][row], answer.scores)
+            score_error = max(score_error, difference)
+    figures = Figures(error, statistics.fmean(overlaps), min(overlaps), score_error)
     one = {name: value[:1] for name, value in inputs.items()}
     click = {"image_embeddings": embeddings[:1], **reference.all_prompts()[0].wire}
     return Measured(figures, _seconds(encoder, one), _seconds(decoder, click))
@@ -101,14 +76,7 @@ def check(figures: Figures, precision: str) -> None:
     Raises:
         ParityError: a figure misses its bound; all that do are named.
     """
-    bounds = asdict(BOUNDS[precision])
-    missed = []
-    for name, value in asdict(figures).items():
-        most = not name.startswith("mask_iou")
-        if not (value <= bounds[name] if most else value >= bounds[name]):
-            missed.append(f"{name} {value:.6g}, expected at {'most' if most else 'least'} "
-                          f"{bounds[name]:g}")  # fmt: skip
-    if missed:
+    if missed := figures.beyond(BOUNDS[precision]):
         raise ParityError(f"parity gate, {precision}: {'; '.join(missed)}")
 
 
@@ -122,13 +90,10 @@ def _rows(run: Run, inputs: Arrays, batches: bool) -> Arrays:
 
 
 def _overlaps(masks: NDArray[np.float16], answer: Answer) -> NDArray[np.float64]:
-    """IoU per mask, (P * 4,), small ones as if they had SMALL_MASK pixels."""
+    """IoU per mask, (P * 4,); 0 where a logit is no number."""
     if not np.isfinite(masks).all():
         return np.zeros(masks.shape[:2]).ravel()
-    found, expected = masks > 0, answer.masks > 0
-    union = (found | expected).sum((2, 3))
-    differing = (found ^ expected).sum((2, 3))
-    return (1 - differing / np.maximum(union, SMALL_MASK)).ravel()
+    return mask_overlaps(masks > 0, answer.masks > 0)
 
 
 def _seconds(run: Run, inputs: Arrays) -> float:

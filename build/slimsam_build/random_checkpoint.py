@@ -1,6 +1,6 @@
 """Checkpoints of a published geometry with random weights of sane scale, for tests and benchmarks.
 
-Transformers' own initialisation will not do: `SamVisionConfig.initializer_range` is 1e-10, so its
+Transformers' own initialization will not do: `SamVisionConfig.initializer_range` is 1e-10, so its
 weights are denormal numbers that compute ten times too slowly and test nothing.
 """
 

@@ -1,6 +1,6 @@
-"""What an artefact is compared with: `SamModel` itself, on images and prompts of every kind.
+"""What an artifact is compared with: `SamModel` itself, on images and prompts of every kind.
 
-The reference goes through transformers' own prompt arguments, the artefact through the contract's
+The reference goes through transformers' own prompt arguments, the artifact through the contract's
 wire tensors, so the comparison covers the encoding of prompts too.
 """
 
@@ -66,8 +66,8 @@ def sample_images(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     for image, (height, width) in zip(images, SIZES, strict=True):
         scene = (x[..., None] * rng.uniform(0, 0.2, 3) + rng.uniform(0, 60, 3)).astype(np.float32)
         for _ in range(12):
-            centre, radius = rng.uniform(0, IMAGE_SIZE, 2), rng.uniform(30, 250)
-            disc = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+            center, radius = rng.uniform(0, IMAGE_SIZE, 2), rng.uniform(30, 250)
+            disc = (x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2
             scene[disc] = rng.uniform(0, 255, 3)
         scene += rng.normal(0, 6, scene.shape)
         image[:height, :width] = np.clip(scene, 0, 255)[:height, :width]
@@ -118,28 +118,30 @@ def make_prompts(
         absent: how many absent points the wire form gets, which must change nothing.
     """
     arguments: dict[str, torch.Tensor] = {}
-    coords, kinds = [], []
+    coords, wire_labels = [], []
     count = len(points) if points is not None else len(box) if box is not None else 1
     if points is not None and labels is not None:
         arguments["input_points"] = torch.from_numpy(points)[None]
         arguments["input_labels"] = torch.from_numpy(labels)[None]
         coords.append(points)
-        kinds.append(labels)
+        wire_labels.append(labels)
         if box is None:
             coords.append(np.zeros((count, 1, 2), np.float32))
-            kinds.append(np.full((count, 1), NOT_A_POINT, np.int32))
+            wire_labels.append(np.full((count, 1), NOT_A_POINT, np.int32))
     if box is not None:
         arguments["input_boxes"] = torch.from_numpy(box)[None]
         coords.append(box.reshape(count, 2, 2))
-        kinds.append(np.tile(np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], np.int32), (count, 1)))
+        wire_labels.append(
+            np.tile(np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], np.int32), (count, 1))
+        )
     if mask is not None:
         arguments["input_masks"] = torch.from_numpy(mask)[None, None]
     coords.append(np.full((count, absent, 2), 77, np.float32))
-    kinds.append(np.full((count, absent), ABSENT, np.int32))
+    wire_labels.append(np.full((count, absent), ABSENT, np.int32))
     given = np.zeros((LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask is None else mask
     wire = {
         "point_coords": np.concatenate(coords, axis=1)[None],
-        "point_labels": np.concatenate(kinds, axis=1)[None],
+        "point_labels": np.concatenate(wire_labels, axis=1)[None],
         "mask_input": given[None, None],
         "has_mask_input": np.full((1, 1), float(mask is not None), np.float32),
     }
@@ -153,7 +155,7 @@ def embed(
     mean, deviation = np.array((PIXEL_MEAN, PIXEL_STD), np.float32)
     pixels = (image.astype(np.float32) - mean) / deviation
     for row, (height, width) in zip(pixels, input_size, strict=True):
-        row[height:] = 0  # SAM pads after it normalises
+        row[height:] = 0  # SAM pads after it normalizes
         row[:, width:] = 0
     outputs = [
         model.get_image_embeddings(torch.from_numpy(row.transpose(2, 0, 1).copy())[None])

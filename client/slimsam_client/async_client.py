@@ -1,9 +1,9 @@
-"""The same client for asyncio: `SlimSam`'s methods, to be awaited."""
+"""`AsyncSlimSam`, the client for asyncio: `SlimSam`'s methods, to be awaited."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
+import functools
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -11,34 +11,38 @@ from typing import Any, TypeVar, overload
 from numpy.typing import ArrayLike
 
 from slimsam_client import operations
-from slimsam_client.async_connection import AsyncConnection
-from slimsam_client.calls import Done, Steps, advance
-from slimsam_client.contract import AUTOMATIC
+from slimsam_client.calls import Operation
+from slimsam_client.clicks.upload import upload
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
-from slimsam_client.image import Images, ImageSource
-from slimsam_client.many import checked_concurrency, embed_each, joined, segment_each
-from slimsam_client.options import Headers, RequestOptions
-from slimsam_client.results import Embedding, Prediction
-from slimsam_client.shared_memory.pool import RegionPool
-from slimsam_client.tls import Tls
+from slimsam_client.image.load import Images, ImageSource
+from slimsam_client.many import embed_each, joined, segment_each, upload_each
+from slimsam_client.newest import NewestPrompts
+from slimsam_client.parity.model_info import ModelInfo, ServedParity, measure_parity, request_info
+from slimsam_client.results import Embedding, MaskKind, Prediction, UploadedImage
+from slimsam_client.settings import ClientSettings, ConfiguredClient, client_settings
+from slimsam_client.transport.async_connection import AsyncConnection
+from slimsam_client.transport.options import Headers, RequestOptions, checked_seconds
+from slimsam_client.transport.tls import Tls
 
 T = TypeVar("T")
 
 
-class AsyncSlimSam:
+class AsyncSlimSam(ConfiguredClient):
     """`SlimSam` for asyncio: the same arguments, results and errors.
 
     One client serves any number of tasks of one event loop. It may be made before that loop, and
-    used again in a later one. Cancelling a task cancels its request on the server. Images are read
-    and masks are scaled in threads, so the loop stays free.
+    used again in a later one. Cancelling a task cancels its request on the server. Images are read,
+    tensors are packed and checked, and masks are scaled in threads, so the loop stays free.
 
     Args:
         url: as for `SlimSam`, like the rest.
         timeout: as for `SlimSam`.
-        ssl: as for `SlimSam`.
+        tls: as for `SlimSam`.
         headers: as for `SlimSam`.
         concurrency: as for `SlimSam`.
         shared_memory: as for `SlimSam`.
+        ssl: as for `SlimSam`.
     """
 
     def __init__(
@@ -46,15 +50,17 @@ class AsyncSlimSam:
         url: str = "localhost:8001",
         timeout: float = 30.0,
         *,
-        ssl: bool | Tls = False,
+        tls: bool | Tls = False,
         headers: Headers | None = None,
         concurrency: int = 8,
         shared_memory: bool = False,
+        ssl: bool | Tls | None = None,
     ) -> None:
-        self.url = url
-        self.concurrency = checked_concurrency(concurrency)
-        self._options = RequestOptions(timeout, headers)
-        self._connection = AsyncConnection(url, ssl, RegionPool() if shared_memory else None)
+        self._connect(client_settings(url, timeout, tls, headers, concurrency, shared_memory, ssl))
+
+    def _connect(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._connection = AsyncConnection(settings.url, settings.tls, settings.regions())
 
     async def __aenter__(self) -> AsyncSlimSam:
         """Return the client itself."""
@@ -73,25 +79,24 @@ class AsyncSlimSam:
         """Close the channel; requests in flight fail."""
         await self._connection.close(self._options)
 
-    def with_options(
-        self,
-        *,
-        timeout: float | None = None,
-        headers: Headers | None = None,
-        request_id: str | None = None,
-    ) -> AsyncSlimSam:
-        """As `SlimSam.with_options`; not to be awaited."""
-        other = copy.copy(self)
-        other._options = self._options.changed(timeout, headers, request_id)
-        return other
-
     async def ready(self) -> bool:
         """As `SlimSam.ready`."""
-        return await self._connection.missing(self._options) is None
+        session = self._connection.session
+        return await self._connection.run(session.missing(), self._options) is None
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """As `SlimSam.wait_until_ready`."""
-        await self._connection.wait_until_ready(self._options, timeout)
+        seconds = checked_seconds(timeout, or_zero=True)
+        waiting = self._connection.session.wait_until_ready(seconds)
+        await self._connection.run(waiting, self._options)
+
+    async def model_info(self) -> ModelInfo:
+        """As `SlimSam.model_info`."""
+        return await self._run(request_info())
+
+    async def measure_parity(self) -> ServedParity:
+        """As `SlimSam.measure_parity`."""
+        return await self._run(measure_parity())
 
     @overload
     async def embed(self, image: ImageSource) -> Embedding: ...
@@ -105,19 +110,47 @@ class AsyncSlimSam:
             return await self._run_many(embed_each(image))
         return await self._run(operations.embed(image))
 
+    @overload
+    async def upload(self, image: ImageSource) -> UploadedImage | Embedding: ...
+
+    @overload
+    async def upload(self, image: Images) -> list[UploadedImage] | list[Embedding]: ...
+
+    async def upload(
+        self, image: ImageSource | Images
+    ) -> UploadedImage | Embedding | list[UploadedImage] | list[Embedding]:
+        """As `SlimSam.upload`."""
+        session = self._connection.session
+        asking = session.serves(self._options, IMAGE, CLICK)
+        if not await self._connection.run(asking, self._options):
+            return await self.embed(image)
+        if isinstance(image, list | tuple):
+            return await self._run_many(upload_each(image))
+        return await self._run(upload(image))
+
     async def predict(
         self,
-        embedding: Embedding,
+        embedding: Embedding | UploadedImage,
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         box: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
+        *,
+        masks: MaskKind = "all",
     ) -> Prediction:
         """As `SlimSam.predict`."""
         return await self._run(
-            operations.predict(embedding, points, labels, box, mask_input, multimask_output)
+            operations.predict(embedding, points, labels, box, mask_input, multimask_output, masks)
         )
+
+    def newest(self, image: Embedding | UploadedImage) -> NewestPrompts:
+        """Give what segments an image by prompts of which only the newest matters.
+
+        Args:
+            image: what `embed` or `upload` returned.
+        """
+        return NewestPrompts(functools.partial(self.predict, image))
 
     @overload
     async def segment(
@@ -128,6 +161,8 @@ class AsyncSlimSam:
         box: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
+        *,
+        masks: MaskKind = "all",
     ) -> Prediction: ...
 
     @overload
@@ -139,6 +174,8 @@ class AsyncSlimSam:
         box: list[Any] | tuple[Any, ...] | None = None,
         mask_input: list[Any] | tuple[Any, ...] | None = None,
         multimask_output: bool = True,
+        *,
+        masks: MaskKind = "all",
     ) -> list[Prediction]: ...
 
     async def segment(
@@ -149,45 +186,39 @@ class AsyncSlimSam:
         box: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
+        *,
+        masks: MaskKind = "all",
     ) -> Prediction | list[Prediction]:
         """As `SlimSam.segment`."""
+        prompts = (points, labels, box, mask_input)
         if isinstance(image, list | tuple):
-            each = segment_each(
-                image,
-                multimask_output,
-                points=points,
-                labels=labels,
-                box=box,
-                mask_input=mask_input,
-            )
-            return await self._run_many(each)
-        return await self._run(
-            operations.segment(image, points, labels, box, mask_input, multimask_output)
-        )
+            return await self._run_many(segment_each(image, *prompts, multimask_output, masks))
+        return await self._run(operations.segment(image, *prompts, multimask_output, masks))
 
     async def generate(
         self,
-        image: ImageSource,
+        image: ImageSource | UploadedImage,
         settings: GenerateSettings | None = None,
         progress: Progress | None = None,
         on_server: bool | None = None,
+        timeout: float | None = None,
     ) -> list[MaskRecord]:
         """As `SlimSam.generate`; `progress` is called in a thread."""
         if on_server is None:
-            on_server = await self._connection.serves(AUTOMATIC, self._options)
-        return await self._run(operations.generate(image, settings, progress, on_server))
+            asking = self._connection.session.serves(self._options, AUTOMATIC)
+            on_server = await self._connection.run(asking, self._options)
+        options = self._options.for_generate(timeout, on_server)
+        return await self._run(operations.generate(image, settings, progress, on_server), options)
 
-    async def _run(self, steps: Steps[T]) -> T:
-        step = await asyncio.to_thread(advance, steps, None)
-        while not isinstance(step, Done):
-            with await self._connection.infer(step.spec, step.arrays, self._options) as answer:
-                step = await asyncio.to_thread(advance, steps, answer)
-        return step.result
+    async def _run(self, steps: Operation[T], options: RequestOptions | None = None) -> T:
+        options = options or self._options
+        running = self._connection.session.run(steps, options)
+        return await self._connection.run(running, options)
 
-    async def _run_many(self, operations_: Sequence[Steps[T]]) -> list[T]:
+    async def _run_many(self, operations_: Sequence[Operation[T]]) -> list[T]:
         limit = asyncio.Semaphore(self.concurrency)
 
-        async def limited(steps: Steps[T]) -> T:
+        async def limited(steps: Operation[T]) -> T:
             async with limit:
                 return await self._run(steps)
 

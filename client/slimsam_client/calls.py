@@ -1,54 +1,91 @@
-"""What an operation of the client is: a generator that yields calls and receives their answers.
+"""The protocol of the client's operations: generators that yield calls and receive their answers.
 
-No I/O happens here, so the synchronous client, the asynchronous one and the server's own model for
-everything mode drive the same code.
+An operation sends no request itself, so the synchronous client, the asynchronous one and the
+server's own model for everything mode drive the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from slimsam_client.contract import ModelSpec
-from slimsam_client.wire import Arrays
+from slimsam_client.contract import Arrays, ModelSpec
 
 T = TypeVar("T")
+Y = TypeVar("Y")
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One inference: a model and its input arrays, without batch axis."""
+    """One inference.
+
+    Attributes:
+        spec: the model.
+        arrays: its inputs, without a batch axis.
+        digest: the digest of the checkpoint that must be served, because the inputs mean nothing
+            to another; None if any will do.
+        continues: whether it shares the timeout of the call before it, because both are one
+            request to the user.
+        priority: in the queue of the model, as Triton has it: 1 is served first; None is the last.
+    """
 
     spec: ModelSpec
     arrays: Arrays
+    digest: str | None = None
+    continues: bool = False
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class AskDigest:
+    """The question which checkpoint is served.
+
+    The answer is its digest, or None where the server does not say.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Done(Generic[T]):
-    """The end of an operation."""
+    """The end of a generator.
+
+    Attributes:
+        result: what it returned.
+    """
 
     result: T
 
 
 Steps = Generator[Call, Arrays, T]
-"""An operation: yields calls, is sent each one's answer, and returns its result.
+"""An operation yields calls, is sent each one's answer, and returns its result.
 
-An answer is lent until the next call: it may lie in memory that is used again. What is kept of it
-is copied."""
+An answer is lent until the next call, because it may lie in memory that is used again. What is kept
+of it has to be copied."""
+Operation = Generator[Call | AskDigest, Any, T]
+"""This is the same, but it may also ask which checkpoint is served."""
+
+Check = Callable[[], object]
+"""Long computations call a check between their parts; what it raises ends them."""
 
 
-def advance(steps: Steps[T], answer: Arrays | None) -> Call | Done[T]:
-    """Go on to the next call, or to the end.
+def unwatched() -> None:
+    """Be the check of what nothing ends."""
+
+
+def advance(steps: Generator[Y, Any, T], outcome: object) -> Y | Done[T]:
+    """Advance a generator to its next step, or to its end.
 
     Args:
-        steps: the operation.
-        answer: of its last call; None at its start.
+        steps: the generator.
+        outcome: what its last step came to: an answer, which is sent to it, or an error, which is
+            thrown into it; None at the start.
 
     Returns:
-        The next call, or the result. Not StopIteration, which no future can carry.
+        The next step, or the result in a Done; a future could not carry StopIteration.
     """
     try:
-        return next(steps) if answer is None else steps.send(answer)
+        if isinstance(outcome, Exception):
+            return steps.throw(outcome)
+        return steps.send(outcome)
     except StopIteration as end:
         return Done(end.value)

@@ -1,52 +1,70 @@
 """The contract: what the build, the model repository, the server and the client agree on.
 
-Pure data. The build exports graphs with these signatures, a test compares the `config.pbtxt` files
-with it, and the client checks a server against it. Batch axes are Triton's and not written in
-`dims`; -1 is an axis that a request chooses: P prompts (objects) per image, N points per prompt.
+This module is pure data. The build exports graphs with these signatures, a test compares the
+`config.pbtxt` files with it, and the client checks a server against it. Batch axes are Triton's and
+not written in `dims`; -1 is an axis whose size a request chooses: P prompts (objects) per image, N
+points per prompt.
 
-Names and geometry are those of Segment Anything (arXiv 2304.02643) and its code,
+Names and geometry are those of Segment Anything (arXiv 2304.02643) and of its code,
 facebookresearch/segment-anything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+"""Arrays are tensors by their names, without a batch axis."""
 
 IMAGE_SIZE: Final = 1024
-"""Side of the encoder's square frame, in pixels."""
+"""The encoder's square frame has this side, in pixels."""
 PATCH_SIZE: Final = 16
 EMBEDDING_CHANNELS: Final = 256
 EMBEDDING_SIZE: Final = 64
-"""Side of the embedding grid: IMAGE_SIZE / PATCH_SIZE."""
+"""The embedding grid has this side: IMAGE_SIZE / PATCH_SIZE."""
 LOW_RES_SIZE: Final = 256
-"""Side of the low-resolution mask logits."""
+"""The low-resolution mask logits have this side."""
 NUM_MASKS: Final = 4
-"""Masks per prompt: index 0 is the single-mask output, 1 to 3 are the multimask outputs."""
+"""The decoder gives so many masks per prompt: index 0 is the single-mask output, 1 to 3 are the
+multimask outputs."""
 MASK_THRESHOLD: Final = 0.0
 """A logit above this is foreground."""
 
 PIXEL_MEAN: Final = (123.675, 116.28, 103.53)
-"""RGB mean, in 0..255, that the encoder graph subtracts (ImageNet's, as in SAM)."""
+"""The encoder graph subtracts this RGB mean, in 0..255 (ImageNet's, as in SAM)."""
 PIXEL_STD: Final = (58.395, 57.12, 57.375)
-"""RGB standard deviation, in 0..255, that the encoder graph divides by."""
+"""The encoder graph divides by this RGB standard deviation, in 0..255."""
 
 FOREGROUND: Final = 1
 BACKGROUND: Final = 0
 BOX_TOP_LEFT: Final = 2
 BOX_BOTTOM_RIGHT: Final = 3
 NOT_A_POINT: Final = -1
-"""SAM's own padding point: one is added to a prompt without a box. It does change the answer."""
+"""SAM's own padding point has this label; one is added to a prompt without a box, and does change
+the answer."""
 ABSENT: Final = -2
-"""Padding that the decoder masks out of every attention, so that it changes no answer."""
+"""Padding has this label; the decoder masks it out of every attention, so it changes no answer."""
 POINT_LABELS: Final = (ABSENT, NOT_A_POINT, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)
 
-MAX_PROMPTS: Final = 64
-"""Largest P of one request; the client splits longer lists."""
+MAX_PROMPTS: Final = 16
+"""This is the largest P of one request, whose time and memory grow with it; the client splits
+longer lists."""
 MAX_POINTS: Final = 64
-"""Largest N of one request, SAM's padding point and box corners included."""
+"""This is the largest N of one request, SAM's padding point and box corners included."""
+LIMITS: Final = {"prompts": MAX_PROMPTS, "points": MAX_POINTS}
+"""These limits of the decoder are what slimsam_info says of them."""
 POINT_BUCKETS: Final = (2, 4, 8, 16, 32, 64)
-"""Sizes to which the client pads N, so that different users' prompts share a batch."""
+"""The client pads N to one of these sizes, so that different users' prompts share a batch."""
+
+CONTINUED_PRIORITY: Final = 1
+"""Requests of many prompts ask for this one if the server has worked for the same user before them:
+what has been begun is finished before more is begun. Others have Triton's default, the last one."""
+
+ID_PATTERN: Final = "^[0-9a-f]{64}$"
+"""The server's ids of pictures and masks look so, as a regular expression."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool = True
-    """Whether tensors have a batch axis in front."""
+    """This says whether tensors have a batch axis in front."""
 
 
 _IMAGE = TensorSpec("image", "UINT8", (IMAGE_SIZE, IMAGE_SIZE, 3))
@@ -87,18 +105,22 @@ _MASKS = (
 )
 
 ENCODER: Final = ModelSpec("slimsam_encoder", (_IMAGE, _INPUT_SIZE), (_EMBEDDINGS,))
-"""Image to embedding. `input_size` is (height, width) of the valid, top-left part of `image`."""
+"""The encoder turns an image into its embedding. `input_size` is (height, width) of the valid,
+top-left part of `image`."""
 DECODER: Final = ModelSpec("slimsam_decoder", (_EMBEDDINGS, *_PROMPTS), _MASKS)
-"""Embedding and prompts to mask logits; `point_coords` are (x, y) in the 1024 frame."""
+"""The decoder turns an embedding and prompts into mask logits; `point_coords` are (x, y) in the
+1024 frame."""
+BULK_DECODER: Final = replace(DECODER, name="slimsam_decoder_bulk")
+"""The same decoder once more, for many prompts on one image, with instances and a queue of its own:
+one prompt, for which somebody waits, goes to the other, and never waits for these."""
 ENSEMBLE: Final = ModelSpec("slimsam", (_IMAGE, _INPUT_SIZE, *_PROMPTS), _MASKS)
-"""Encoder and decoder in one request."""
-MODELS: Final = (ENCODER, DECODER, ENSEMBLE)
+"""The ensemble runs encoder and decoder in one request."""
+MODELS: Final = (ENCODER, DECODER, BULK_DECODER, ENSEMBLE)
 
 AUTOMATIC: Final = ModelSpec(
     "slimsam_automatic",
     (
-        TensorSpec("image_bytes", "BYTES", (1,), optional=True),
-        TensorSpec("image", "UINT8", (-1, -1, 3), optional=True),
+        TensorSpec("image_bytes", "BYTES", (1,)),
         TensorSpec("settings", "BYTES", (1,), optional=True),
     ),
     (
@@ -113,6 +135,51 @@ AUTOMATIC: Final = ModelSpec(
     ),
     batched=False,
 )
-"""Everything mode on the server: one of `image_bytes` (an encoded picture) and `image` (RGB), and
-`settings` as a JSON object, to records: boxes and crop boxes x, y, width, height in pixels, and
-masks as the counts of COCO's compressed RLE. A server may serve the others without it."""
+"""This model runs everything mode on the server. It takes `image_bytes`, an encoded picture, and
+`settings` as a JSON object; no input has a free dimension, which Triton's Python backend would
+trust before the model sees it. It gives records: boxes and crop boxes are x, y, width, height in
+pixels, and masks are the counts of COCO's compressed RLE. A server may serve the others without
+it."""
+
+IMAGE: Final = ModelSpec(
+    "slimsam_image",
+    (
+        TensorSpec("image_bytes", "BYTES", (1,)),
+        TensorSpec("original_size", "INT32", (2,), optional=True),
+    ),
+    (TensorSpec("image_id", "BYTES", (1,)), TensorSpec("original_size", "INT32", (2,))),
+    batched=False,
+)
+"""This model encodes a picture and keeps it, and gives the id by which it is kept. A picture that
+was made smaller comes with its `original_size`, (height, width), which its masks will have."""
+CLICK: Final = ModelSpec(
+    "slimsam_click",
+    (
+        TensorSpec("image_id", "BYTES", (1,)),
+        TensorSpec("prompt", "BYTES", (1,)),
+        TensorSpec("mask_input", "FP32", (1, LOW_RES_SIZE, LOW_RES_SIZE), optional=True),
+    ),
+    (
+        TensorSpec("masks", "BYTES", (-1, -1)),
+        TensorSpec("scores", "FP32", (-1, -1)),
+        TensorSpec("boxes", "INT32", (-1, -1, 4)),
+        TensorSpec("areas", "INT64", (-1, -1)),
+        TensorSpec("mask_ids", "BYTES", (-1, -1)),
+    ),
+)
+"""This model answers a prompt, a JSON object in pixels, on a picture that is kept: P objects with M
+masks each. A mask that is refined is named in the prompt, or its logits are `mask_input`. No input
+of the two models has a free dimension. A server may serve the others without them."""
+NOT_KEPT: Final = "not kept here: "
+"""A message that begins so says that a picture has to be sent again, or a mask's prompt."""
+TOO_LARGE: Final = "reduce it to 1024 pixels and send its original_size"
+"""A message that has this says that a picture is above the server's limits."""
+
+INFO: Final = ModelSpec(
+    "slimsam_info",
+    (),
+    (TensorSpec("info", "BYTES", (1,)), TensorSpec("reference", "BYTES", (1,))),
+    batched=False,
+)
+"""This model says what is served: `info` is a JSON object, and `reference` the build's reference
+answer, an npz file. A server may serve the others without it."""

@@ -1,22 +1,27 @@
-"""Several images in one call: their prompts beside them, and one error for those that failed."""
+"""Several images in one call: their operations, and their results or the one error for failures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
 from slimsam_client import operations
-from slimsam_client.calls import Steps
+from slimsam_client.answers import Choice
+from slimsam_client.calls import Operation
+from slimsam_client.clicks.upload import upload
 from slimsam_client.errors import BatchError, ImageError, PromptError, SettingsError, SlimSamError
-from slimsam_client.image import Images
-from slimsam_client.results import Embedding, Prediction
+from slimsam_client.image.load import Images
+from slimsam_client.numeric import as_integer
+from slimsam_client.quoting import quoted_value
+from slimsam_client.results import Embedding, MaskKind, Prediction, UploadedImage
 
 T = TypeVar("T")
 
 
-def embed_each(images: Images) -> list[Steps[Embedding]]:
+def embed_each(images: Images) -> list[Operation[Embedding]]:
     """Give an operation for each image.
 
     Raises:
@@ -25,28 +30,52 @@ def embed_each(images: Images) -> list[Steps[Embedding]]:
     return [operations.embed(image) for image in _checked(images)]
 
 
+def upload_each(images: Images) -> list[Operation[UploadedImage]]:
+    """Give an operation for each image.
+
+    Raises:
+        ImageError: the list holds the numbers of one image.
+    """
+    return [upload(image) for image in _checked(images)]
+
+
 def segment_each(
-    images: Images, multimask_output: bool, **prompts: ArrayLike | None
-) -> list[Steps[Prediction]]:
+    images: Images,
+    points: ArrayLike | None,
+    labels: ArrayLike | None,
+    box: ArrayLike | None,
+    mask_input: ArrayLike | None,
+    multimask_output: bool,
+    masks: MaskKind,
+) -> list[Operation[Prediction]]:
     """Give an operation for each image and its prompts.
 
     Args:
         images: the images.
+        points: a list with an entry for every image, or None, like the next three.
+        labels: as `points`.
+        box: as `points`.
+        mask_input: as `points`.
         multimask_output: the same for all.
-        prompts: for each argument of `segment` a list with an entry for every image, or None.
+        masks: what is kept of each prompt's masks; the same for all.
 
     Raises:
         ImageError: the list holds the numbers of one image.
         PromptError: a list of prompts is not as long as there are images.
+        SettingsError: multimask_output or masks is none of those that there are.
     """
+    choice = Choice(multimask_output, masks)  # is checked once, before any image is read
+    prompts = _per_image(len(images), points=points, labels=labels, box=box, mask_input=mask_input)
     return [
-        operations.segment(image, **prompt, multimask_output=multimask_output)
-        for image, prompt in zip(_checked(images), _per_image(len(images), **prompts), strict=True)
+        operations.segment(
+            image, **prompt, multimask_output=choice.multimask_output, masks=choice.masks
+        )
+        for image, prompt in zip(_checked(images), prompts, strict=True)
     ]
 
 
 def _checked(images: Images) -> Images:
-    if images and all(isinstance(image, list | tuple | int | float) for image in images):
+    if images and all(isinstance(image, list | tuple | Number) for image in images):
         raise ImageError(
             "expected an image or a list of images, got a list of numbers; "
             "make an image of it: numpy.asarray(numbers, numpy.uint8)"
@@ -73,9 +102,12 @@ def checked_concurrency(concurrency: int) -> int:
     Raises:
         SettingsError: not an integer of at least 1.
     """
-    if not isinstance(concurrency, int) or concurrency < 1:
-        raise SettingsError(f"concurrency: expected an integer of at least 1, got {concurrency!r}")
-    return concurrency
+    number = as_integer(concurrency)
+    if number is None or number < 1:
+        raise SettingsError(
+            f"concurrency: expected an integer of at least 1, got {quoted_value(concurrency)}"
+        )
+    return number
 
 
 def joined(outcomes: Sequence[T | BaseException]) -> list[T]:

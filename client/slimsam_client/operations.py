@@ -1,23 +1,40 @@
-"""The client's operations on one image, without I/O: see `calls`."""
+"""The client's operations on one image, as generators of calls (see `calls`).
+
+They read image files, but do not use the network.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from slimsam_client.calls import Call, Steps
-from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, MAX_PROMPTS
-from slimsam_client.errors import ImageError, SettingsError
+from slimsam_client.answers import Choice, Chosen, choose_masks, to_prediction
+from slimsam_client.calls import AskDigest, Call, Done, Operation, Steps, advance
+from slimsam_client.clicks.predict import predict_uploaded
+from slimsam_client.contract import (
+    BULK_DECODER,
+    CONTINUED_PRIORITY,
+    DECODER,
+    ENCODER,
+    ENSEMBLE,
+    Arrays,
+    ModelSpec,
+)
+from slimsam_client.errors import ImageError, SettingsError, StaleEmbeddingError
 from slimsam_client.everything import GenerateSettings, MaskRecord, Progress
 from slimsam_client.everything.generator import generate_records
 from slimsam_client.everything.remote import request_records
-from slimsam_client.image import ImageSource, load_image, preprocess
-from slimsam_client.prompts import Prompts, encode_prompts
-from slimsam_client.results import Embedding, Prediction
-from slimsam_client.wire import choose_masks, prompt_arrays, split_prompts, to_prediction
+from slimsam_client.image.load import ImageSource, load_image, preprocess
+from slimsam_client.prompts.encode import Prompts, encode_prompts, prompt_arrays, split_prompts
+from slimsam_client.results import Embedding, MaskKind, Prediction, UploadedImage
+
+T = TypeVar("T")
 
 
-def embed(image: ImageSource) -> Steps[Embedding]:
+def embed(image: ImageSource) -> Operation[Embedding]:
     """Encode an image."""
     pixels = load_image(image)
     frame, input_size = preprocess(pixels)
@@ -25,23 +42,28 @@ def embed(image: ImageSource) -> Steps[Embedding]:
 
 
 def predict(
-    embedding: Embedding,
+    embedding: Embedding | UploadedImage,
     points: ArrayLike | None,
     labels: ArrayLike | None,
     box: ArrayLike | None,
     mask_input: ArrayLike | None,
     multimask_output: bool,
-) -> Steps[Prediction]:
-    """Segment an encoded image."""
+    masks: MaskKind = "all",
+) -> Operation[Prediction]:
+    """Segment an encoded or uploaded image."""
+    choice = Choice(multimask_output, masks)
+    if isinstance(embedding, UploadedImage):
+        prompt = (points, labels, box, mask_input)
+        return (yield from predict_uploaded(embedding, *prompt, choice))
     if not isinstance(embedding, Embedding):
         raise ImageError(
-            "embedding: expected an Embedding, as embed gives it, "
-            f"got {type(embedding).__name__}; call embed first, or segment with the image"
+            "embedding: expected an Embedding, as embed gives it, or an UploadedImage, "
+            f"got {type(embedding).__name__}; call embed or upload first, or segment with the image"
         )
     prompts = encode_prompts(
         embedding.original_size, embedding.input_size, points, labels, box, mask_input
     )
-    return (yield from _decode(embedding, prompts, multimask_output))
+    return (yield from _decode(embedding, prompts, choice))
 
 
 def segment(
@@ -51,29 +73,49 @@ def segment(
     box: ArrayLike | None,
     mask_input: ArrayLike | None,
     multimask_output: bool,
-) -> Steps[Prediction]:
-    """Encode and segment an image in one call; or, with many prompts, in several."""
+    masks: MaskKind = "all",
+) -> Operation[Prediction]:
+    """Encode and segment an image, within one timeout; no prompts take no call.
+
+    Two calls do so, and not one of the ensemble `slimsam`: what an ensemble of Triton has put into
+    a queue is computed even when its caller has cancelled it or waits no more (`ScheduleSteps` of
+    core's ensemble_scheduler.cc looks at that between the steps only).
+    """
+    choice = Choice(multimask_output, masks)
     pixels = load_image(image)
     size = _size(pixels.shape)
     frame, valid = preprocess(pixels)
     prompts = encode_prompts(size, _size(valid), points, labels, box, mask_input)
-    if len(prompts.point_labels) > MAX_PROMPTS:
+    if len(prompts.point_labels) == 0:
+        return to_prediction([], choice, prompts, _size(valid), size)
+    embedding = yield from _encode(frame, valid, size)
+    try:
+        return (yield from _decode(embedding, prompts, choice, continues=True))
+    except StaleEmbeddingError:  # the server has changed its checkpoint in between
         embedding = yield from _encode(frame, valid, size)
-        return (yield from _decode(embedding, prompts, multimask_output))
-    answer = yield Call(ENSEMBLE, {"image": frame, "input_size": valid, **prompt_arrays(prompts)})
-    parts = [choose_masks(answer, multimask_output)]
-    return to_prediction(parts, prompts, _size(valid), size)
+        return (yield from _decode(embedding, prompts, choice, continues=True))
+
+
+def segment_in_one_call(image: ImageSource, points: ArrayLike) -> Steps[Arrays]:
+    """Have the ensemble `slimsam` answer once, for those who ask whether it does."""
+    pixels = load_image(image)
+    frame, valid = preprocess(pixels)
+    prompts = encode_prompts(_size(pixels.shape), _size(valid), points, None, None, None)
+    arrays: Arrays = {"image": frame, "input_size": valid, **prompt_arrays(prompts)}
+    return (yield Call(ENSEMBLE, arrays))
 
 
 def generate(
-    image: ImageSource,
+    image: ImageSource | UploadedImage,
     settings: GenerateSettings | None,
     progress: Progress | None,
     on_server: bool,
-) -> Steps[list[MaskRecord]]:
-    """Segment everything in an image, here or in the server's model."""
+) -> Operation[list[MaskRecord]]:
+    """Segment everything in an image, in this process or in the server's model."""
     if isinstance(image, list | tuple):
         raise ImageError("image: expected one image, got a list; call generate for each of them")
+    if isinstance(image, UploadedImage):
+        image = _content(image)
     if settings is None:
         settings = GenerateSettings()
     if not isinstance(settings, GenerateSettings):
@@ -82,29 +124,66 @@ def generate(
             "make them with GenerateSettings(points_per_side=16), for example"
         )
     if not on_server:
-        return (yield from generate_records(load_image(image), settings, progress))
+        return (yield from _by_one_model(generate_records(load_image(image), settings, progress)))
     records = yield from request_records(image, settings)
     if progress is not None:
         progress(1, 1)
     return records
 
 
+def _content(image: UploadedImage) -> bytes:
+    if image.is_reduced:
+        height, width = image.original_size
+        raise ImageError(
+            f"image: expected one that was uploaded in its own size, got one of {width} x {height} "
+            "pixels that was reduced for the server; give generate the image itself"
+        )
+    return image.content
+
+
 def _encode(
     frame: NDArray[np.uint8], input_size: NDArray[np.int32], original_size: tuple[int, int]
-) -> Steps[Embedding]:
-    answer = yield Call(ENCODER, {"image": frame, "input_size": input_size})
+) -> Operation[Embedding]:
+    # It is asked before: if the checkpoint changes meanwhile, the embedding is refused.
+    digest = yield AskDigest()
+    inputs: Arrays = {"image": frame, "input_size": input_size}
+    answer = yield Call(ENCODER, inputs, continues=True)
     embeddings = answer["image_embeddings"].copy()
     embeddings.flags.writeable = False
-    return Embedding(embeddings, original_size, _size(input_size))
+    return Embedding(embeddings, original_size, _size(input_size), digest)
 
 
-def _decode(embedding: Embedding, prompts: Prompts, multimask_output: bool) -> Steps[Prediction]:
+def _decode(
+    embedding: Embedding, prompts: Prompts, choice: Choice, continues: bool = False
+) -> Operation[Prediction]:
     image = {"image_embeddings": embedding.image_embeddings}
-    parts = []
+    chosen: list[Chosen] = []
     for part in split_prompts(prompts):
-        answer = yield Call(DECODER, {**image, **prompt_arrays(part)})
-        parts.append(choose_masks(answer, multimask_output))
-    return to_prediction(parts, prompts, embedding.input_size, embedding.original_size)
+        arrays = {**image, **prompt_arrays(part)}
+        model, priority = _way(part, begun=continues or bool(chosen))
+        answer = yield Call(model, arrays, embedding.digest, continues and not chosen, priority)
+        chosen.append(choose_masks(answer, choice))
+    return to_prediction(chosen, choice, prompts, embedding.input_size, embedding.original_size)
+
+
+def _way(prompts: Prompts, begun: bool) -> tuple[ModelSpec, int | None]:
+    """Which model decodes prompts, and with which priority in its queue."""
+    if len(prompts.point_labels) == 1:
+        return DECODER, None
+    return BULK_DECODER, CONTINUED_PRIORITY if begun else None
+
+
+def _by_one_model(steps: Steps[T]) -> Operation[T]:
+    """Have embeddings decoded by the checkpoint that made them, or not at all."""
+    digest = None
+    step = advance(steps, None)
+    while not isinstance(step, Done):
+        if step.spec is ENCODER:
+            digest = yield AskDigest()
+        elif step.spec is BULK_DECODER:
+            step = replace(step, digest=digest)
+        step = advance(steps, (yield step))
+    return step.result
 
 
 def _size(shape: tuple[int, ...] | NDArray[np.int32]) -> tuple[int, int]:

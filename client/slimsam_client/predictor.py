@@ -1,4 +1,4 @@
-"""`Predictor`: the shape of segment-anything's `SamPredictor`, over a server."""
+"""`Predictor`: the interface of segment-anything's `SamPredictor`, over a server."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from numpy.typing import ArrayLike, NDArray
 
 from slimsam_client.client import SlimSam
 from slimsam_client.errors import ImageError, ImageNotSetError, PromptError
-from slimsam_client.image import ImageSource, load_image
-from slimsam_client.masks import upscale_logits
-from slimsam_client.results import Embedding
+from slimsam_client.image.load import ImageSource, load_image, resized_size
+from slimsam_client.masks.upscale import upscale_logits, upscale_masks
+from slimsam_client.prompts.values import as_numbers
+from slimsam_client.results import Embedding, UploadedImage
 
 
 class Predictor:
     """Keeps one image and segments it by prompts, with `SamPredictor`'s methods and results.
 
     It holds an image, so give each thread its own; the client below may be shared. Where a service
-    keeps many images, `SlimSam.embed` and `SlimSam.predict` do the same without this state.
+    keeps many images, `SlimSam.upload` and `SlimSam.predict` do the same without this state.
 
     Args:
-        sam: the client. It stays the caller's, to close.
+        sam: the client, which the caller has to close.
     """
 
     def __init__(self, sam: SlimSam) -> None:
         self._sam = sam
+        self._image: UploadedImage | Embedding | None = None
         self._embedding: Embedding | None = None
 
     @property
     def is_image_set(self) -> bool:
         """Whether there is an image to predict on."""
-        return self._embedding is not None
+        return self._image is not None
 
     def set_image(self, image: ImageSource, image_format: Literal["RGB", "BGR"] = "RGB") -> None:
-        """Encode an image. If that fails, no image is set, and not the one before either.
+        """Have the server keep an image. If that fails, none is set, not even the one before.
 
         Args:
             image: (H, W, 3) uint8, or anything else that `SlimSam.embed` takes.
-            image_format: order of an array's colours. "BGR", as OpenCV has it, is for arrays alone.
+            image_format: the order of an array's channels. "BGR", as OpenCV has it, is for arrays
+                alone.
 
         Raises:
             ImageError: the image cannot be read or used, or the format is not one of these.
@@ -50,10 +53,13 @@ class Predictor:
         if image_format == "BGR" and not isinstance(image, np.ndarray):
             raise ImageError(
                 f"image_format: expected an array with BGR, got {type(image).__name__}; "
-                "leave the format out, colours are then read as the image has them"
+                "leave the format out, colors are then read as the image has them"
             )
-        pixels = load_image(image)
-        self._embedding = self._sam.embed(pixels[..., ::-1] if image_format == "BGR" else pixels)
+        if isinstance(image, list | tuple):
+            raise ImageError("image: expected one image, got a list; give each a Predictor")
+        if image_format == "BGR":
+            image = load_image(image)[..., ::-1]
+        self._image = self._sam.upload(image)
 
     def predict(
         self,
@@ -71,8 +77,9 @@ class Predictor:
             point_labels: (N,), 1 foreground or 0 background; needed with point_coords.
             box: (4,) or (1, 4), x0, y0, x1, y1 in pixels of the image.
             mask_input: (1, 256, 256), a mask of an earlier answer's third array.
-            multimask_output: three masks, for ambiguous prompts such as one point; or one.
-            return_logits: logits in place of masks; above 0 is inside.
+            multimask_output: whether to give three masks, for ambiguous prompts such as one point,
+                or one.
+            return_logits: whether to give logits in place of masks; above 0 is inside.
 
         Returns:
             masks (C, H, W) bool, or float32 with return_logits; iou_predictions (C,) float32, the
@@ -84,25 +91,31 @@ class Predictor:
             PromptError: a prompt is not of these shapes or values, lies outside, or there is none.
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
-        embedding = self._image("predict")
+        image = self._required("predict")
         if point_coords is not None and point_labels is None:
             raise PromptError("point_labels: expected one per point, got none; 1 is foreground")
-        coords = _numbers("point_coords", point_coords)
-        if coords is not None and coords.ndim != 2:
-            raise _not_one("point_coords", "(N, 2)", coords)
-        corners = _numbers("box", box)
-        if corners is not None:
+        coords, corners = None, None
+        if point_coords is not None:
+            coords = as_numbers(point_coords, "point_coords")
+            if coords.ndim != 2:
+                raise _not_one("point_coords", "(N, 2)", coords)
+        if box is not None:
+            corners = as_numbers(box, "box")
             if corners.shape not in ((4,), (1, 4)):
                 raise _not_one("box", "(4,) or (1, 4)", corners)
             corners = corners.reshape(4)
         found = self._sam.predict(
-            embedding, coords, point_labels, corners, mask_input, multimask_output
+            image,
+            coords,
+            point_labels,
+            corners,
+            mask_input,
+            multimask_output,
+            masks=None,
         )
-        masks: NDArray[Any] = found.masks
-        if return_logits:
-            masks = upscale_logits(
-                found.low_res_logits, embedding.input_size, embedding.original_size
-            )
+        scale = upscale_logits if return_logits else upscale_masks
+        size = image.original_size
+        masks: NDArray[Any] = scale(found.low_res_logits, resized_size(*size), size)
         return masks, found.scores, found.low_res_logits
 
     def get_image_embedding(self) -> NDArray[np.float32]:
@@ -111,25 +124,21 @@ class Predictor:
         Raises:
             ImageNotSetError: there is no image.
         """
-        return self._image("get_image_embedding").image_embeddings[None].astype(np.float32)
+        image = self._required("get_image_embedding")
+        if self._embedding is None:  # of an uploaded image the server alone has it
+            if isinstance(image, UploadedImage):
+                image = self._sam.embed(image.content)
+            self._embedding = image
+        return self._embedding.image_embeddings[None].astype(np.float32)
 
     def reset_image(self) -> None:
         """Forget the image."""
-        self._embedding = None
+        self._image = self._embedding = None
 
-    def _image(self, method: str) -> Embedding:
-        if self._embedding is None:
+    def _required(self, method: str) -> UploadedImage | Embedding:
+        if self._image is None:
             raise ImageNotSetError(f"{method}: expected an image, got none; call set_image first")
-        return self._embedding
-
-
-def _numbers(name: str, values: ArrayLike | None) -> NDArray[np.float64] | None:
-    if values is None:
-        return None
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{name}: expected an array of numbers, got {error}") from error
+        return self._image
 
 
 def _not_one(name: str, expected: str, got: NDArray[np.float64]) -> PromptError:

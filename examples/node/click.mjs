@@ -1,7 +1,8 @@
-// node click.mjs IMAGE.png X Y [HOST:PORT]
+// node click.mjs HOST:PORT PICTURE PROMPT...
 //
-// Segments the object at pixel (X, Y) with the model `slimsam`, and prints its best mask's score
-// and area as JSON. Needs inference.protoset beside it: docs/contract.md says how to write it.
+// Uploads the picture's file to the model slimsam_image, sends each prompt, a JSON object such as
+// {"points": [[914, 256]]}, to slimsam_click, and prints the best mask of each object as JSON, a line
+// for each prompt. Needs inference.protoset beside it: docs/contract.md says how to write it.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -9,14 +10,10 @@ import { promisify } from "node:util";
 
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
-import { PNG } from "pngjs";
 
-import { toFrame } from "./frame.mjs";
-import { fromHalf, toMask } from "./mask.mjs";
-
-const [file, x, y, address = "localhost:8001"] = process.argv.slice(2);
-if (![x, y].map(Number).every(Number.isFinite)) {
-  console.error("usage: node click.mjs IMAGE.png X Y [HOST:PORT]");
+const [address, file, ...prompts] = process.argv.slice(2);
+if (prompts.length === 0) {
+  console.error("usage: node click.mjs HOST:PORT PICTURE PROMPT...");
   process.exit(2);
 }
 
@@ -25,45 +22,78 @@ const { inference } = grpc.loadPackageDefinition(
   loader.loadFileDescriptorSetFromBuffer(protoset, { longs: Number }),
 );
 const client = new inference.GRPCInferenceService(address, grpc.credentials.createInsecure());
-const infer = promisify(client.ModelInfer.bind(client));
+const modelInfer = promisify(client.ModelInfer.bind(client));
 
-const { width, height, data } = PNG.sync.read(readFileSync(file)); // RGBA
-const rgb = Buffer.from(data.filter((_, index) => index % 4 !== 3));
-const { frame, inputSize } = toFrame(rgb, height, width);
-
-// The click in the frame's pixels, and behind it SAM's padding point, because there is no box.
-const [scaleY, scaleX] = [inputSize[0] / height, inputSize[1] / width];
-const tensors = [
-  ["image", "UINT8", [1, 1024, 1024, 3], frame],
-  ["input_size", "INT32", [1, 2], bytes(Int32Array.from(inputSize))],
-  ["point_coords", "FP32", [1, 1, 2, 2], bytes(Float32Array.of(x * scaleX, y * scaleY, 0, 0))],
-  ["point_labels", "INT32", [1, 1, 2], bytes(Int32Array.of(1, -1))],
-  ["mask_input", "FP32", [1, 1, 256, 256], Buffer.alloc(256 * 256 * 4)],
-  ["has_mask_input", "FP32", [1, 1], bytes(Float32Array.of(0))],
-];
-const answer = await infer(
-  {
-    model_name: "slimsam",
-    inputs: tensors.map(([name, datatype, shape]) => ({ name, datatype, shape })),
-    outputs: [{ name: "low_res_masks" }, { name: "iou_predictions" }],
-    raw_input_contents: tensors.map(([, , , content]) => content),
-  },
-  { deadline: Date.now() + 30_000 },
-).catch((error) => {
+try {
+  const content = readFileSync(file);
+  let picture = await upload(content);
+  for (const prompt of prompts) {
+    const masks = await click(picture, prompt).catch(async (error) => {
+      if (!isGone(error)) throw error;
+      picture = await upload(content); // once, and the click again
+      return click(picture, prompt);
+    });
+    console.log(JSON.stringify(masks));
+  }
+} catch (error) {
   console.error(`${address}: ${error.message}`); // such as "3 INVALID_ARGUMENT: ..."
-  process.exit(1);
-});
-
-// Bytes come in the order of answer.outputs, which need not be the order that was asked for.
-const raw = (name) =>
-  answer.raw_output_contents[answer.outputs.findIndex((output) => output.name === name)];
-const scores = [1, 2, 3].map((mask) => raw("iou_predictions").readFloatLE(4 * mask));
-const best = scores.indexOf(Math.max(...scores)); // among the three multimask outputs
-const logits = fromHalf(raw("low_res_masks")).subarray((best + 1) * 65536, (best + 2) * 65536);
-const area = toMask(logits, inputSize, height, width).reduce((sum, inside) => sum + inside, 0);
-console.log(JSON.stringify({ best, score: scores[best], area }));
+  process.exitCode = 1;
+}
 client.close();
 
-function bytes(array) {
-  return Buffer.from(array.buffer); // little-endian, as x86-64 and arm64 are
+// A picture was evicted, forgotten, too old, or sent to another server.
+function isGone({ code, details }) {
+  return code === grpc.status.NOT_FOUND && details.startsWith("not kept here: picture");
+}
+
+async function upload(content) {
+  const answer = await infer("slimsam_image", [1], { image_bytes: content });
+  const [height, width] = numbers(Int32Array, answer.original_size);
+  return { id: texts(answer.image_id)[0], size: [height, width] };
+}
+
+async function click(picture, prompt) {
+  const inputs = { image_id: Buffer.from(picture.id), prompt: Buffer.from(prompt) };
+  const answer = await infer("slimsam_click", [1, 1], inputs);
+  const scores = numbers(Float32Array, answer.scores);
+  const areas = numbers(BigInt64Array, answer.areas);
+  const boxes = numbers(Int32Array, answer.boxes);
+  const counts = texts(answer.masks);
+  return texts(answer.mask_ids).map((mask_id, i) => ({
+    mask_id, // for a prompt that refines it
+    score: scores[i],
+    area: Number(areas[i]),
+    box: [...boxes.slice(4 * i, 4 * i + 4)], // x0, y0, x1, y1; the latter two exclusive
+    rle: { size: picture.size, counts: counts[i] }, // as COCO's tools read it
+  }));
+}
+
+// Sends BYTES tensors of one element each, and gives the bytes of the answer's tensors.
+async function infer(model_name, shape, elements) {
+  const inputs = Object.entries(elements).map(([name, element]) => ({
+    name,
+    datatype: "BYTES",
+    shape,
+    contents: { bytes_contents: [element] },
+  }));
+  const answer = await modelInfer({ model_name, inputs }, { deadline: Date.now() + 30_000 });
+  return Object.fromEntries(
+    answer.outputs.map(({ name }, i) => [name, answer.raw_output_contents[i]]),
+  );
+}
+
+function numbers(Type, raw) {
+  // Copied, for alignment; little-endian, as x86-64 and arm64 are.
+  return new Type(Uint8Array.from(raw).buffer);
+}
+
+// The elements of a BYTES tensor, each of which follows its length.
+function texts(raw) {
+  const elements = [];
+  for (let start = 0; start < raw.length; ) {
+    const end = start + 4 + raw.readUInt32LE(start);
+    elements.push(raw.toString("utf-8", start + 4, end));
+    start = end;
+  }
+  return elements;
 }

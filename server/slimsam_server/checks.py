@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from slimsam_client.contract import DECODER, ENCODER, MODELS
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MODELS
 from slimsam_server.errors import ServerError
+from slimsam_server.targets import SERVED_HERE, TARGETS
 
-ARTEFACTS: Final = {
-    "openvino": ("model.xml", "model.bin"),
-    "torchscript": ("model.pt",),
-    "onnxruntime": ("model.onnx",),
-}
-RUNTIMES: Final = {"openvino": "openvino", "torchscript": "torch", "onnxruntime": "onnxruntime"}
-"""The module that a target's stand-in imports."""
 UNFIT: Final = re.compile(r"[^\w@%+=:,./~#^-]", re.ASCII)
 """What Triton 2.51's Python backend cannot have in a repository's path."""
 
 
+def as_path(value: Any, name: str) -> Path:
+    """Give a path of an argument; ServerError if it is none."""
+    try:
+        return Path(value).absolute()
+    except TypeError as error:
+        raise ServerError(f"{name}: expected a path, got {value!r}") from error
+
+
+def check_target(target: Any) -> None:
+    """Check that a target is one that can be served here."""
+    if not isinstance(target, str) or target not in SERVED_HERE:
+        raise ServerError(f"target: expected one of {', '.join(SERVED_HERE)}, got {target!r}")
+
+
 def check_repository(directory: Path, target: str) -> None:
-    """Check that a repository has its configurations and the target's artefacts."""
+    """Check that a repository has its configurations and the target's artifacts."""
     if unfit := sorted(set(UNFIT.findall(str(directory)))):
         # Triton writes it into a shell's command line, unquoted, and waits for ever for what the
         # shell makes of it; the stub's Python takes ASCII alone.
@@ -41,40 +48,29 @@ def check_repository(directory: Path, target: str) -> None:
                 f"model repository {directory}: expected {config}, found none; "
                 "give --model-repository the project's model_repository/ or a copy of it"
             )
-    for model in (ENCODER, DECODER):
-        for name in ARTEFACTS[target]:
-            artefact = directory / model.name / "1" / name
-            if not artefact.is_file():
+    for model in (ENCODER, DECODER, BULK_DECODER):
+        for name in TARGETS[target].files:
+            artifact = directory / model.name / "1" / name
+            if not artifact.is_file():
                 raise ServerError(
-                    f"model repository {directory}: expected {artefact}, found none; make it with "
-                    f"`slimsam-build --checkpoint demo --target {target} "
+                    f"model repository {directory}: expected {artifact}, found none; make it with "
+                    f"`slimsam-build build --checkpoint demo --target {target} "
                     f"--model-repository {directory}`"
                 )
 
 
-def check_port(port: int, purpose: str) -> None:
-    """Check that a loopback port is free; 0 always is."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            raise ServerError(
-                f"{purpose} port {port}: expected a free port on 127.0.0.1, got {error}; "
-                f"stop what listens there, or give --{purpose}-port another (0: any free one)"
-            ) from error
-
-
-def check_interpreter(target: str, python: Path = Path(sys.prefix) / "bin" / "python3") -> None:
+def check_interpreter(
+    target: str | None, python: Path = Path(sys.prefix) / "bin" / "python3"
+) -> None:
     """Check what the stub will find: NumPy 1 and the target's runtime.
 
     Args:
-        target: whose runtime is needed.
+        target: whose runtime is needed; None: no runtime, since Triton's own backends bring it.
         python: the interpreter whose packages the stub takes.
     """
     if shutil.which("bash") is None:
         raise ServerError("expected bash on PATH (Triton starts its stubs with it), found none")
-    runtime = RUNTIMES[target]
+    runtime = TARGETS[target].runtime if target is not None else "numpy"
     script = (
         "import importlib.util as u; from importlib.metadata import version as v;"
         f"print(u.find_spec('numpy') and v('numpy'), u.find_spec({runtime!r}) is not None,"

@@ -3,69 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimsam_server.checks import ARTEFACTS
+from slimsam_client import SlimSam
 from slimsam_server.errors import ServerError
 from slimsam_server.launch import EmbeddedServer
-
-SECONDS_BETWEEN_LOOKS = 0.5
+from slimsam_server.monitor import PROBE_SECONDS
+from slimsam_server.supervisor import Supervisor
+from slimsam_server.targets import SERVED_HERE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until SIGTERM or SIGINT.
 
     Returns:
-        0 after a signal; 1 if the server could not start or has died.
+        0 after a signal; 1 if the server could not start, or has died and is not to be started
+        again.
     """
     options = _parser().parse_args(arguments)
-    stop = threading.Event()
-    server = EmbeddedServer(
-        options.model_repository,
-        options.target,
-        options.grpc_port,
-        options.metrics_port,
-        options.verbose,
-        options.allow_shared_memory,
-    )
-
-    def interrupt(number: int, frame: object) -> None:
-        if stop.is_set():
-            return
-        stop.set()
-        if not serving:
-            raise _Interrupted  # while it starts: leave, and clean up on the way
-
-    serving = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, interrupt)
     try:
-        server.start()
-        serving = True
-        print(
-            f"ready: grpc {server.grpc_url}, metrics {server.metrics_url}, "
-            f"target {options.target}, models {' '.join(server.models())}",
-            flush=True,
+        server = EmbeddedServer(
+            options.model_repository,
+            options.target,
+            options.grpc_port,
+            options.metrics_port,
+            options.verbose,
+            options.allow_shared_memory,
+            options.backends,
         )
-        while not stop.wait(SECONDS_BETWEEN_LOOKS):
-            if failure := server.failure():
-                raise ServerError(failure)
     except ServerError as error:
         print(f"slimsam-serve: error: {error}", file=sys.stderr)
         return 1
-    except _Interrupted:
-        pass
-    finally:
-        server.stop()
-    return 0
 
+    def ready() -> str:
+        return (
+            f"ready: grpc {server.grpc_url}, metrics {server.metrics_url}, "
+            f"target {options.target}, models {' '.join(server.models())}"
+        )
 
-class _Interrupted(BaseException):
-    """A signal came while the server was starting."""
+    def connect() -> SlimSam:
+        return SlimSam(server.grpc_url, PROBE_SECONDS)
+
+    return Supervisor("slimsam-serve", server, connect, ready, options.restart).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default: %(default)s",
     )
     parser.add_argument(
-        "--target", default="openvino", choices=sorted(ARTEFACTS), help="default: %(default)s"
+        "--target", default="openvino", choices=sorted(SERVED_HERE), help="default: %(default)s"
     )
     parser.add_argument(
         "--grpc-port", type=int, default=8001, metavar="N", help="default: %(default)s; 0: any free"
@@ -97,6 +78,20 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-shared-memory",
         action="store_true",
         help="let clients on this machine send tensors through shared memory; trust all its users",
+    )
+    parser.add_argument(
+        "--backends",
+        type=Path,
+        metavar="DIR",
+        help="Triton's own C++ backends of 24.10, such as its container's "
+        "/opt/tritonserver/backends; default: stand-ins in Python",
+    )
+    parser.add_argument(
+        "--no-restart",
+        dest="restart",
+        action="store_false",
+        help="end with exit status 1 when the server or a model has failed; "
+        "default: start the server again, after pauses that grow",
     )
     return parser
 

@@ -1,47 +1,75 @@
-"""A real inference through the ensemble: the only proof that a server serves."""
+"""What the answers to small inferences mean, and the first one after a start."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
-import numpy as np
-import tritonclient.grpc as triton
-from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from slimsam_client import (
+    AccessDeniedError,
+    ContractError,
+    RequestTimeoutError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    SlimSam,
+    SlimSamError,
+    Tls,
+)
+from slimsam_client.contract import ENSEMBLE
+from slimsam_client.probes import PROBES
 
-from slimsam_client.contract import ENSEMBLE, FOREGROUND, IMAGE_SIZE, LOW_RES_SIZE, NOT_A_POINT
+FIRST_PROBE_SECONDS: Final = 60.0
+"""How long the first inference after a start may take."""
 
 
-def probe(url: str, timeout: float) -> str | None:
+def ask(sam: SlimSam, model: str, seconds: float) -> SlimSamError | None:
+    """Have a model answer once.
+
+    Args:
+        sam: a client of the server, with this timeout.
+        model: a key of `PROBES`.
+        seconds: the timeout.
+
+    Returns:
+        None if it answered, else what came instead.
+    """
+    try:
+        PROBES[model](sam, seconds)
+    except SlimSamError as error:
+        return error
+    return None
+
+
+def probe(
+    url: str, timeout: float = FIRST_PROBE_SECONDS, tls: bool | Tls = False
+) -> SlimSamError | None:
     """Segment an empty image by one click.
 
     Args:
         url: host:port of the gRPC service.
         timeout: seconds that it may take.
+        tls: as for `SlimSam`.
 
     Returns:
         None if masks came back, else what came instead.
     """
-    inputs: dict[str, NDArray[Any]] = {
-        "image": np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
-        "input_size": np.full((1, 2), IMAGE_SIZE, np.int32),
-        "point_coords": np.full((1, 1, 2, 2), IMAGE_SIZE / 2, np.float32),
-        "point_labels": np.array([[[FOREGROUND, NOT_A_POINT]]], np.int32),
-        "mask_input": np.zeros((1, 1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32),
-        "has_mask_input": np.zeros((1, 1), np.float32),
-    }
-    tensors = []
-    for name, array in inputs.items():
-        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensor.set_data_from_numpy(array)
-        tensors.append(tensor)
-    try:
-        with triton.InferenceServerClient(url) as client:
-            answer = client.infer(ENSEMBLE.name, tensors, client_timeout=timeout)
-    except InferenceServerException as error:
-        return str(error.message())
-    masks = answer.as_numpy(ENSEMBLE.outputs[0].name)
-    expected = (1, 1, *ENSEMBLE.outputs[0].dims[1:])
-    if masks is None or masks.shape != expected or not np.isfinite(masks).all():
-        return f"masks of shape {expected} expected, got {None if masks is None else masks.shape}"
-    return None
+    with SlimSam(url, timeout, tls=tls) as sam:
+        return ask(sam, ENSEMBLE.name, timeout)
+
+
+def may_serve(error: SlimSamError) -> bool:
+    """Say whether a server that serves answers so, too: if it has much to do, or wants a key."""
+    return isinstance(error, RequestTimeoutError | ServerBusyError | AccessDeniedError)
+
+
+def is_broken(error: SlimSamError) -> bool:
+    """Say whether only a broken model gives this answer: INTERNAL and its kin, or nonsense.
+
+    Timeouts, full queues and connections that break are no sign of it: load does that.
+    """
+    return isinstance(error, ServerError | ContractError)
+
+
+def is_silence(error: SlimSamError | None) -> bool:
+    """Say whether nothing came at all."""
+    return isinstance(error, RequestTimeoutError | ServerUnavailableError)

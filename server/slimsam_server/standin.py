@@ -1,7 +1,7 @@
 """The part that all stand-ins share: requests in, batches through a runtime, responses out.
 
-Runs inside Triton's Python stub. Nothing that a request holds may hurt another: each is validated
-for itself, and a batch that fails is run again row by row.
+Runs inside Triton's Python stub. As Triton's own backends, it looks at no value: the graphs answer
+every one. Nothing in a request may hurt another: a batch that fails is run again row by row.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from slimsam_client.contract import MAX_PROMPTS
-from slimsam_client.validation import find_problem, is_empty
-from slimsam_client.wire import Arrays
+from slimsam_client.contract import MAX_PROMPTS, Arrays
 
 Run = Callable[[list[NDArray[Any]]], Sequence[NDArray[Any]]]
 """Inputs in the configuration's order to outputs in the configuration's order."""
@@ -36,7 +34,7 @@ class Model:
 
     Args:
         arguments: what Triton gives `TritonPythonModel.initialize`.
-        load: makes the runtime's function from (artefact, arguments).
+        load: makes the runtime's function from (artifact, arguments).
     """
 
     def __init__(
@@ -52,26 +50,20 @@ class Model:
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer every request: with its tensors, or with an error of its own."""
         responses: list[Any] = [None] * len(requests)
-        valid: dict[int, Arrays] = {}
+        live: dict[int, Arrays] = {}
         for index, request in enumerate(requests):
             try:
                 if request.is_cancelled():
                     responses[index] = _error("cancelled", pb_utils.TritonError.CANCELLED)
                     continue
-                inputs = {
+                live[index] = {
                     name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
                     for name in self.inputs
                 }
-                if problem := find_problem(inputs):
-                    responses[index] = _error(problem, pb_utils.TritonError.INVALID_ARG)
-                elif is_empty(inputs):
-                    responses[index] = self._answer(request, self._empty(inputs))
-                else:
-                    valid[index] = inputs
             except Exception as error:
                 responses[index] = _error(f"{type(error).__name__}: {error}")
-        for group in _groups(valid):
-            answers = self._run_group([valid[index] for index in group])
+        for group in _groups(live):
+            answers = self._run_group([live[index] for index in group])
             for index, answer in zip(group, answers, strict=True):
                 responses[index] = (
                     _error(f"{type(answer).__name__}: {answer}")
@@ -110,19 +102,9 @@ class Model:
         except Exception as error:
             return _error(f"{type(error).__name__}: {error}")
 
-    def _empty(self, inputs: Arrays) -> list[NDArray[Any]]:
-        rows = len(inputs["point_coords"])
-        return [
-            np.zeros(
-                [rows, *(max(int(dim), 0) for dim in tensor["dims"])],
-                pb_utils.triton_string_to_numpy(tensor["data_type"]),
-            )
-            for tensor in self.outputs
-        ]
-
 
 def _groups(requests: dict[int, Arrays]) -> Iterator[list[int]]:
-    """Split into batches of equal shapes with at most MAX_PROMPTS prompts, so memory is bounded."""
+    """Split into batches of equal shapes within a request's limits, so memory is bounded."""
     by_shape: dict[Any, list[int]] = {}
     for index, inputs in requests.items():
         by_shape.setdefault(tuple(array.shape[1:] for array in inputs.values()), []).append(index)
@@ -131,8 +113,8 @@ def _groups(requests: dict[int, Arrays]) -> Iterator[list[int]]:
         total = 0
         for index in indices:
             inputs = requests[index]
-            rows = len(next(iter(inputs.values())))
-            prompts = rows * (inputs["point_coords"].shape[1] if "point_coords" in inputs else 1)
+            rows, *shape = inputs.get("point_coords", next(iter(inputs.values()))).shape
+            prompts = rows * shape[0] if "point_coords" in inputs else rows
             if group and total + prompts > MAX_PROMPTS:
                 yield group
                 group, total = [], 0

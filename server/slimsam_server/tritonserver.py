@@ -27,6 +27,24 @@ def wheel_directory() -> Path:
     return Path(found.origin).parent / "tritonserver"
 
 
+def binary_path() -> Path:
+    """Find tritonserver itself.
+
+    Raises:
+        ServerError: nvidia-pytriton is not installed, or its program cannot be run.
+    """
+    binary = wheel_directory() / "bin" / "tritonserver"
+    try:
+        if not os.access(binary, os.X_OK):  # some installers drop the bit
+            binary.chmod(0o755)
+    except OSError as error:
+        raise ServerError(
+            f"{binary}: expected a program that may be run, got {error}; run `chmod +x` on it, or "
+            "install nvidia-pytriton again"
+        ) from error
+    return binary
+
+
 def stub_path() -> Path:
     """Find the Python backend's stub for this interpreter's version.
 
@@ -45,15 +63,13 @@ def stub_path() -> Path:
     return stub
 
 
-def libpython_directory() -> Path | None:
-    """Find the directory of this interpreter's shared library; None if the wheel brings it.
+def libpython_directory() -> Path:
+    """Find the directory of this interpreter's shared library.
 
     Raises:
         ServerError: there is none, so the stub cannot start.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if version == "3.13":  # this one is vendored in the wheel
-        return None
     name = f"libpython{version}.so.1.0"
     candidates = [
         sysconfig.get_config_var("LIBDIR"),
@@ -78,9 +94,7 @@ def environment(cores: int) -> dict[str, str]:
         cores: how many threads a stub may use.
     """
     wheel = wheel_directory()
-    libraries = [str(wheel.parents[1] / "nvidia_pytriton.libs")]
-    if directory := libpython_directory():
-        libraries.insert(0, str(directory))
+    libraries = [str(libpython_directory()), str(wheel.parents[1] / "nvidia_pytriton.libs")]
     if earlier := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(earlier)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}

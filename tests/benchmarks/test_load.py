@@ -8,27 +8,29 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
-import load
 import numpy as np
 import pytest
-from load_corpus import Corpus, first_call, to_json
-from load_pictures import pictures
-from load_point import MODELS, closed_throughput
 from numpy.typing import NDArray
-from perf_analyzer import (
+from PIL import Image
+
+from benchmarks.first_call import first_call
+from benchmarks.load import __main__ as load
+from benchmarks.load.corpus import Corpus, to_json
+from benchmarks.load.perf_analyzer import (
     LoadError,
     poisson_intervals,
     read_report,
     run_closed,
 )
-from PIL import Image
-
+from benchmarks.load.pictures import pictures
+from benchmarks.load.point import MODELS, closed_throughput
 from slimsam_client import GenerateSettings
-from slimsam_client.contract import ENCODER, ENSEMBLE
-from slimsam_client.operations import embed, generate, segment
+from slimsam_client.contract import CLICK, ENCODER, ENSEMBLE, IMAGE
+from slimsam_client.operations import embed, generate, segment_in_one_call
 from slimsam_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +54,7 @@ def test_a_seed_gives_the_same_pictures_again(some_pictures: list[NDArray[np.uin
 
 
 def test_requests_are_the_sdks_own(some_pictures: list[NDArray[np.uint8]]) -> None:
-    call = first_call(segment(some_pictures[0], [(5, 7)], None, None, None, True))
+    call = first_call(segment_in_one_call(some_pictures[0], [(5, 7)]))
     entry = to_json(call)
     assert list(entry) == [tensor.name for tensor in ENSEMBLE.inputs]
     for tensor in ENSEMBLE.inputs:
@@ -74,7 +76,6 @@ def test_strings_have_their_length_in_front(some_pictures: list[NDArray[np.uint8
         raw = base64.b64decode(entry[name]["content"]["b64"])
         assert entry[name]["shape"] == [1]
         assert raw == len(value).to_bytes(4, "little") + value
-    assert "image" not in entry
 
 
 def test_a_corpus_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -89,6 +90,37 @@ def test_a_corpus_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(set(images)) == 6
     expected = to_json(first_call(embed(next(pictures(seed=0)))))
     assert images[0] == expected["image"]["content"]["b64"]
+
+
+def written(corpus: Corpus, workload: str, count: int, path: Path) -> list[dict[str, bytes]]:
+    corpus.write(workload, count, path)
+    return [
+        {name: base64.b64decode(value["content"]["b64"])[4:] for name, value in entry.items()}
+        for entry in json.loads(path.read_text())["data"]
+    ]
+
+
+def test_uploads_are_hits_as_often_as_asked_for(
+    demo_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    corpus = Corpus(demo_server.grpc_url, GenerateSettings(8))
+    for workload, misses in (("upload", 10), ("upload_90", 1), ("upload_100", 0)):
+        seen: set[bytes] = set()
+        for _ in range(2):  # after the first time, every picture that is kept has been sent
+            sent = written(corpus, workload, 10, tmp_path / workload)
+            assert all([*entry] == [IMAGE.inputs[0].name] for entry in sent)
+            files = {entry["image_bytes"] for entry in sent}
+            new, seen = files - seen, files | seen
+        assert len(new) == misses
+
+
+def test_clicks_are_on_kept_pictures(demo_server: EmbeddedServer, tmp_path: Path) -> None:
+    corpus = Corpus(demo_server.grpc_url, GenerateSettings(8))
+    sent = written(corpus, "click", 10, tmp_path / "click")
+    assert all([*entry] == [tensor.name for tensor in CLICK.inputs[:2]] for entry in sent)
+    assert len({entry["image_id"] for entry in sent}) == 8
+    assert len({entry["prompt"] for entry in sent}) == 10
+    assert all(json.loads(entry["prompt"])["format"] == "rle" for entry in sent)
 
 
 def test_intervals_are_a_poisson_process_of_exactly_the_rate() -> None:
@@ -156,7 +188,7 @@ def perf_analyzer() -> None:
 
 
 def run_load(monkeypatch: pytest.MonkeyPatch, *options: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["load.py", *map(str, options)])
+    monkeypatch.setattr(sys, "argv", ["load", *map(str, options)])
     return load.main()
 
 
@@ -200,7 +232,10 @@ def test_load(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("perf_analyzer")
-def test_batches_on_a_server_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_on_a_server_of_its_own(
+    demo_torchscript: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "built_repository", lambda *_: nullcontext(demo_torchscript))
     assert 0 == run_load(
         monkeypatch, "--target", "torchscript", "--workloads", "decoder", "--results", tmp_path,
         "--seconds", "1", "--most-requests", "16", "--concurrency", "1", "4", "--shares",
@@ -220,7 +255,7 @@ def test_a_request_that_fails_is_an_error(demo_server: EmbeddedServer, tmp_path:
     }
     corpus = tmp_path / "corpus.json"
     corpus.write_text(json.dumps({"data": [request, request]}))
-    with pytest.raises(LoadError, match="expected an image that Pillow reads"):
+    with pytest.raises(LoadError, match="expected an image of one of the formats"):
         run_closed(
             demo_server.grpc_url, MODELS["everything"], corpus, 2, 1, tmp_path / "report.csv", 60
         )
@@ -243,6 +278,6 @@ def test_a_checkpoint_that_is_not_there(
 
 
 def test_without_perf_analyzer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perf_analyzer.DIRECTORY", tmp_path)
+    monkeypatch.setattr("benchmarks.load.perf_analyzer.DIRECTORY", tmp_path)
     with pytest.raises(LoadError, match="not there; `make load` makes it"):
         run_closed("127.0.0.1:1", "any", tmp_path / "corpus.json", 1, 1, tmp_path / "r.csv", 1)

@@ -1,4 +1,4 @@
-"""`slimsam-build --check`: what is stale is named, with the reason."""
+"""`slimsam-build check`: what is stale is named, with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from slimsam_build.check import find_stale
 from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine, this_machine
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_build.repository import BUILT, max_batch_size
+from slimsam_client.contract import DECODER, INFO
 
 HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1")
 
@@ -32,27 +33,36 @@ def edit(path: Path, change: Callable[[dict], object]) -> None:
     path.write_text(json.dumps(content))
 
 
+def info(decoder: Path) -> Path:
+    """What slimsam_info hands out of this target."""
+    return decoder.parents[1] / INFO.name / "1" / "openvino.json"
+
+
 def as_plan(repository: Path) -> None:
     """Give the repository files in the place of plans, with reports that bind them to HERE."""
-    for spec in (ENCODER, DECODER):
+    for spec in BUILT:
         folder = repository / spec.name / "1"
         (folder / "model.plan").write_bytes(b"plan of " + spec.name.encode())
         shutil.copy(folder / "model.xml.json", folder / "model.plan.json")
         digest = sha256_of(folder / "model.plan")
 
-        def bind(report: dict, digest: str = digest) -> None:
+        rows = max_batch_size(repository, spec, "tensorrt")
+
+        def bind(report: dict, digest: str = digest, rows: int = rows) -> None:
             report["files"] = {"model.plan": {"sha256": digest}}
-            report["max_batch_size"] = 8
+            report["max_batch_size"] = rows
             report["bound_to"] = vars(HERE)
 
         edit(folder / "model.plan.json", bind)
+    told = repository / INFO.name / "1"
+    shutil.copy(told / "openvino.json", told / "tensorrt.json")
 
 
 def test_what_was_built_here_is_not_stale(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert find_stale(repository, "openvino", this_machine()) == []
-    assert main(["--check", "--model-repository", str(repository)]) == 0
+    assert main(["check", "--model-repository", str(repository)]) == 0
     assert "belong here" in capsys.readouterr().out
 
 
@@ -81,6 +91,18 @@ def test_what_was_built_here_is_not_stale(
             "build both from one checkpoint",
         ),
         (
+            lambda d: edit(d / "model.xml.json", lambda r: r.update(precision="bf16")),
+            "the encoder of one build and slimsam_decoder of another",
+        ),
+        (
+            lambda d: edit(d / "model.xml.json", lambda r: r["seconds"].update(encode=0.0)),
+            "the encoder of one build and slimsam_decoder of another",
+        ),
+        (lambda d: edit(info(d), lambda i: i.update(digest="0")), "tells of another build"),
+        (lambda d: edit(info(d), lambda i: i.update(precision="bf16")), "tells of another build"),
+        (lambda d: info(d).write_text("[]"), "cannot be read, TypeError"),
+        (lambda d: info(d).unlink(), "openvino.json: missing; build it again"),
+        (
             lambda d: (d.parent / "configs" / "openvino.pbtxt").write_text("max_batch_size: x"),
             "expected a Triton model configuration",
         ),
@@ -88,13 +110,19 @@ def test_what_was_built_here_is_not_stale(
     ids=[
         "file",
         "hash",
-        "artefact",
+        "artifact",
         "report",
         "no report",
         "bad files",
         "bad machine",
         "config",
         "checkpoint",
+        "precision",
+        "build",
+        "digest of info",
+        "precision of info",
+        "bad info",
+        "no info",
         "bad config",
     ],
 )
@@ -105,7 +133,7 @@ def test_each_difference_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     break_it(repository / DECODER.name / "1")
-    assert main(["--check", "--model-repository", str(repository), "--target", "openvino"]) == 1
+    assert main(["check", "--model-repository", str(repository), "--target", "openvino"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("stale: ") and found in lines[0]
@@ -129,12 +157,12 @@ def test_plans_are_bound_to_the_machine(repository: Path, here: Machine, found: 
 
 def test_a_target_that_was_not_built(repository: Path) -> None:
     stale = find_stale(repository, "torchscript", HERE)
-    assert len(stale) == 2 and all("build target torchscript" in line for line in stale)
+    assert len(stale) == len(BUILT) and all("build target torchscript" in line for line in stale)
 
 
-def test_no_artefacts(empty_repository: Path) -> None:
+def test_no_artifacts(empty_repository: Path) -> None:
     assert find_stale(empty_repository, None, HERE) == [
-        f"{empty_repository}: has no artefacts; run slimsam-build"
+        f"{empty_repository}: has no artifacts; run slimsam-build build"
     ]
 
 
@@ -161,7 +189,13 @@ def test_tensorrt_by_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert this_machine().tensorrt == "10.13.3"
 
 
-def test_checking_needs_no_torch() -> None:
-    code = "import sys, slimsam_build.cli, slimsam_build.check; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+def test_checking_needs_nothing_that_builds(demo_repository: Path) -> None:
+    heavy = ("torch", "transformers", "huggingface_hub", "openvino", "onnx")
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({heavy}))\n"  # importing them raises ImportError
+        "from slimsam_build.cli import main\n"
+        f"sys.exit(main(['check', '--model-repository', {str(demo_repository)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import ParityError
-from slimsam_build.graphs import Decoder
-from slimsam_build.repository import build
+from slimsam_build.graphs import Decoder, Encoder
+from slimsam_build.pipeline import build, gate
+from slimsam_build.scratch import find_leftovers
 from slimsam_build.targets import TARGETS
+from slimsam_build.targets.target import Job
 from slimsam_client.contract import DECODER, ENCODER, ModelSpec
 
 pytestmark = pytest.mark.slow
 
 FILES = {
+    "openvino": ["model.bin", "model.xml", "model.xml.json"],
     "torchscript": ["model.pt", "model.pt.json"],
     "onnxruntime": ["model.onnx", "model.onnx.json"],
-    "openvino": ["model.bin", "model.xml", "model.xml.json"],
 }
 
 
@@ -35,29 +38,31 @@ def demo() -> Checkpoint:
     return load_checkpoint("demo")
 
 
-def artefacts(repository: Path, spec: ModelSpec) -> dict[str, str]:
+def artifacts(repository: Path, spec: ModelSpec) -> dict[str, str]:
     folder = repository / spec.name / "1"
     return {file.name: sha256_of(file) for file in folder.iterdir() if file.name != ".gitkeep"}
 
 
 def test_targets_pass_and_do_not_disturb_each_other(
-    demo: Checkpoint, empty_repository: Path
+    demo: Checkpoint, demo_repository: Path, tmp_path: Path
 ) -> None:
+    repository = shutil.copytree(demo_repository, tmp_path / "copy")
     seen: dict[str, str] = {}
     for target, files in FILES.items():
-        build(demo, target, "fp32", empty_repository)
-        found = artefacts(empty_repository, ENCODER)
+        if target != "openvino":  # which is built
+            build(demo, target, "fp32", repository)
+        found = artifacts(repository, ENCODER)
         assert set(found) == set(seen) | set(files)
         assert all(found[name] == digest for name, digest in seen.items())
         seen = found
-        report = json.loads((empty_repository / DECODER.name / "1" / files[-1]).read_text())
+        report = json.loads((repository / DECODER.name / "1" / files[-1]).read_text())
         assert report["target"] == target
         assert report["checkpoint"]["sha256"] == demo.sha256
         assert report["parity"]["mask_iou_mean"] >= 0.999
         for name, entry in report["files"].items():
-            path = empty_repository / DECODER.name / "1" / name
+            path = repository / DECODER.name / "1" / name
             assert entry == {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    assert not list(empty_repository.glob(".building-*"))
+    assert find_leftovers(repository) == []
 
 
 def test_bf16_is_gated_by_its_own_bounds(
@@ -94,23 +99,35 @@ class NotANumber(Decoder):
 
 
 @pytest.mark.parametrize("wrong", [Swapped, Changed, NotANumber])
-def test_a_wrong_artefact_fails_and_is_removed(
-    wrong: type[Decoder],
+def test_a_wrong_decoder_fails(
+    wrong: type[Decoder], demo: Checkpoint, demo_repository: Path, tmp_path: Path
+) -> None:
+    target = TARGETS["openvino"]
+    graph = wrong(demo.model).eval()
+    target.export(graph, DECODER, tmp_path / target.artifact, "fp32")
+    right = demo_repository / ENCODER.name / "1"
+    with pytest.raises(ParityError, match="parity gate, fp32: .*mask_iou_mean .*at least"):
+        gate(Job(demo, target, "fp32", tmp_path), {ENCODER: right, DECODER: tmp_path})
+
+
+def test_what_fails_is_removed(
     demo_repository: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     repository = shutil.copytree(demo_repository, tmp_path / "copy")
-    before = artefacts(repository, DECODER)
-    monkeypatch.setattr("slimsam_build.repository.Decoder", wrong)
-    options = ["--checkpoint", "demo", "--target", "openvino"]
+    before = artifacts(repository, DECODER)
+    target = TARGETS["openvino"]
+    target = replace(target, graphs={**target.graphs, DECODER: Swapped})
+    monkeypatch.setitem(TARGETS, "openvino", target)
+    options = ["build", "--checkpoint", "demo", "--target", "openvino"]
     assert main([*options, "--model-repository", str(repository)]) == 1
     error = capsys.readouterr().err
     assert "parity gate, fp32: " in error and "mask_iou_mean" in error and "at least" in error
     # The earlier build is whole, of both models, and nothing of the failed one is there.
-    assert artefacts(repository, DECODER) == before
-    assert not list(repository.glob(".building-*"))
+    assert artifacts(repository, DECODER) == before
+    assert find_leftovers(repository) == []
 
 
 def test_a_wrong_encoder_fails(demo: Checkpoint, tmp_path: Path) -> None:
@@ -118,17 +135,12 @@ def test_a_wrong_encoder_fails(demo: Checkpoint, tmp_path: Path) -> None:
     paths = {}
     other = load_checkpoint("demo")
     other.model.vision_encoder.neck.layer_norm2.weight.mul_(1.05)
-    from slimsam_build.graphs import Encoder
-    from slimsam_build.repository import gate
-
     for spec, graph in ((ENCODER, Encoder(other.model)), (DECODER, Decoder(demo.model))):
         paths[spec] = tmp_path / spec.name
         paths[spec].mkdir()
-        target.export(graph.eval(), spec, paths[spec] / target.ARTEFACT, "fp32")
+        target.export(graph.eval(), spec, paths[spec] / target.artifact, "fp32")
     with pytest.raises(ParityError, match="embedding_error"):
-        gate(demo, target, "fp32", paths)
-    assert not (paths[ENCODER] / target.ARTEFACT).exists()
-    assert not (paths[DECODER] / target.ARTEFACT).exists()
+        gate(Job(demo, target, "fp32", tmp_path), paths)
 
 
 @pytest.mark.parametrize(

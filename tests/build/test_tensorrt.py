@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import copy_repository
 from onnx import TensorProto, helper
 from transformers import SamModel
 
-from slimsam_build import parity, plans
+from slimsam_build import parity, reference
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
+from slimsam_build.cli import main
 from slimsam_build.errors import TargetError
-from slimsam_build.graphs import Decoder, Encoder
 from slimsam_build.graphs.precision import Graph, cast
-from slimsam_build.repository import build
-from slimsam_build.targets.run import Arrays, Run
-from slimsam_build.targets.tensorrt_parser import check_for_tensorrt
-from slimsam_client.contract import DECODER, ENCODER, ModelSpec
+from slimsam_build.pipeline import Built, build
+from slimsam_build.targets import TARGETS
+from slimsam_build.targets.target import Run
+from slimsam_build.targets.tensorrt import plan, rehearsal
+from slimsam_build.targets.tensorrt.parser import check_for_tensorrt
+from slimsam_client.contract import DECODER, ENCODER, MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
 
 pytestmark = pytest.mark.slow
 
@@ -33,26 +37,107 @@ def demo() -> Checkpoint:
     return load_checkpoint("demo")
 
 
-def test_slimsam_77_in_fp16(slimsam_77_checkpoint: Checkpoint, empty_repository: Path) -> None:
-    built = build(slimsam_77_checkpoint, "tensorrt", "fp16", empty_repository)
-    assert (built.precision, built.refused) == ("fp16", ())
-    assert built.measured.figures.mask_iou_mean >= 0.995
+@dataclass
+class Made:
+    """A build for TensorRT, what it said, and what NVIDIA's builder made of its files."""
+
+    repository: Path
+    lines: list[str] = field(default_factory=list)
+    rehearsed: list[rehearsal.Rehearsed] = field(default_factory=list)
+    built: Built = field(init=False)
+
+    def build(self, checkpoint: Checkpoint, precision: str) -> Made:
+        """Build, and keep what the rehearsal finds."""
+
+        def rehearse(*arguments: Any) -> rehearsal.Rehearsed:
+            self.rehearsed.append(found := rehearse_for_real(*arguments))
+            return found
+
+        rehearse_for_real = rehearsal.rehearse
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rehearsal, "rehearse", rehearse)
+            self.built = build(
+                checkpoint, "tensorrt", precision, self.repository, self.lines.append
+            )
+        return self
+
+    def graph(self, spec: ModelSpec) -> onnx.GraphProto:
+        """Load the ONNX of a model."""
+        return onnx.load(self.repository / spec.name / "1" / "model.tensorrt.onnx").graph
+
+
+@pytest.fixture(scope="module")
+def in_fp16(
+    demo: Checkpoint, slimsam_77_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Made]:
+    """Build a checkpoint in half precision, once."""
+    checkpoints = {"demo": demo, "slimsam-77": slimsam_77_checkpoint}
+    done: dict[str, Made] = {}
+
+    def make(name: str) -> Made:
+        if name not in done:
+            made = Made(copy_repository(tmp_path_factory.mktemp(name)))
+            done[name] = made.build(checkpoints[name], "fp16")
+        return done[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["demo", "slimsam-77"])
+def test_fp16_passes_the_gate(in_fp16: Callable[[str], Made], name: str) -> None:
+    made = in_fp16(name)
+    assert (made.built.precision, made.built.refused) == ("fp16", ())
+    assert made.built.measured.figures.mask_iou_mean >= 0.995
     for spec in (ENCODER, DECODER):
-        path = empty_repository / spec.name / "1" / "model.tensorrt.onnx"
-        check_types(onnx.load(path).graph, TensorProto.FLOAT16)
+        check_types(made.graph(spec), TensorProto.FLOAT16)
+
+
+# Kernels and MiB of scratch memory, at most, by profile; and kernels that are whole attentions.
+BOUNDS = {
+    "demo": (
+        ([(90, 70), (96, 900)], 8),
+        ([(83, 30), (88, 110), (87, 220), (87, 1600)], 7),
+    ),
+    # Eight layers of windows, and four of the whole grid in two parts each.
+    "slimsam-77": (
+        ([(170, 230), (182, 1800)], 16),
+        ([(83, 30), (88, 110), (87, 220), (87, 1600)], 7),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_nvidias_builder_fuses_every_attention(in_fp16: Callable[[str], Made], name: str) -> None:
+    if reason := rehearsal.missing():
+        pytest.skip(reason)
+    made = in_fp16(name)
+    for found, (bounds, attentions) in zip(made.rehearsed, BOUNDS[name], strict=True):
+        assert found.complaints == ()
+        for profile, (kernels, mebibytes) in zip(found.profiles, bounds, strict=True):
+            assert profile.nodes == 1
+            assert profile.attentions == attentions
+            assert attentions < len(profile.kernels) <= kernels
+            assert 0 < profile.scratch_bytes <= mebibytes << 20
+    said = "\n".join(made.lines)
+    assert f"slimsam_decoder, profile 3: {len(made.rehearsed[1].profiles[3].kernels)} kern" in said
+    assert said.count("not proved without a GPU: that a plan runs") == 2
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("bf16", 0.95)])
 def test_the_other_precisions(
-    slimsam_77_checkpoint: Checkpoint, empty_repository: Path, precision: str, least: float
+    shallow: Callable[[str], SamModel], empty_repository: Path, precision: str, least: float
 ) -> None:
-    built = build(slimsam_77_checkpoint, "tensorrt", precision, empty_repository)
-    assert built.precision == precision
-    assert built.measured.figures.mask_iou_mean >= least
+    checkpoint = Checkpoint("shallow", shallow("slimsam-77"), "0" * 64)
+    made = Made(empty_repository).build(checkpoint, precision)
+    assert made.built.precision == precision
+    assert made.built.measured.figures.mask_iou_mean >= least
     half = TensorProto.BFLOAT16 if precision == "bf16" else TensorProto.FLOAT
-    check_types(
-        onnx.load(empty_repository / DECODER.name / "1" / "model.tensorrt.onnx").graph, half
-    )
+    check_types(made.graph(DECODER), half)
+    for found, attentions in zip(made.rehearsed, (4, 7), strict=False):
+        assert found.complaints == ()
+        # No kernel of NVIDIA's has a whole attention in float32.
+        expected = attentions if precision == "bf16" else 0
+        assert {profile.attentions for profile in found.profiles} == {expected}
 
 
 def check_types(graph: onnx.GraphProto, half: int) -> None:
@@ -68,8 +153,13 @@ def check_types(graph: onnx.GraphProto, half: int) -> None:
     assert found.count(half) > 0.8 * len(found)
 
 
-def test_half_precision_that_overflows_falls_back(demo: Checkpoint, empty_repository: Path) -> None:
+def test_half_precision_that_overflows_falls_back(
+    demo: Checkpoint, empty_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In float32 the checkpoint is as it was; in float16 one layer's values are infinite."""
+    click = reference.all_prompts()[:1]  # every other prompt would say the same
+    monkeypatch.setattr(reference, "all_prompts", lambda: click)
+    monkeypatch.setattr(rehearsal, "missing", lambda: "other tests have it")
     model = copy.deepcopy(demo.model)
     mlp = model.vision_encoder.layers[2].mlp
     # GELU is the identity far above 0, so that the second product takes the added value off again.
@@ -87,44 +177,74 @@ def test_half_precision_that_overflows_falls_back(demo: Checkpoint, empty_reposi
     assert content["precision"] == "fp32" and content["refused"] == list(built.refused)
 
 
-def test_without_tensorrt_the_command_says_how_to_go_on(empty_repository: Path) -> None:
-    if plans.missing() is None:
+def test_without_tensorrt_the_command_says_how_to_go_on(
+    empty_repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if plan.missing() is None:
         pytest.skip("this machine has TensorRT and a GPU")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "slimsam_build.cli", "--checkpoint", "demo"),
-            *("--target", "tensorrt", "--model-repository", empty_repository),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 3
-    lines = done.stderr.strip().splitlines()
+    monkeypatch.setattr(rehearsal, "missing", lambda: "its packages are not installed")
+    options = ["build", "--checkpoint", "demo", "--target", "tensorrt"]
+    assert main([*options, "--model-repository", str(empty_repository)]) == 3
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
     assert len(lines) == 1 and "docker run --rm --gpus all" in lines[0]
+    assert "not tried with NVIDIA's builder: its packages are not installed" in captured.out
     for spec in (ENCODER, DECODER):
         assert (empty_repository / spec.name / "1" / "model.tensorrt.onnx").exists()
         assert not (empty_repository / spec.name / "1" / "model.plan").exists()
 
 
 def test_plans(demo: Checkpoint, empty_repository: Path) -> None:
-    if reason := plans.missing():
+    if reason := plan.missing():
         pytest.skip(f"building plans needs TensorRT and a GPU: {reason}")
     built = build(demo, "tensorrt", "fp16", empty_repository)
     assert built.measured.figures.mask_iou_mean >= 0.995
 
 
-@pytest.mark.parametrize("spec", [ENCODER, DECODER], ids=["encoder", "decoder"])
-def test_profiles_cover_what_clients_send(spec: ModelSpec) -> None:
-    profiles = plans.profile_shapes(spec, 8)
-    for shapes in profiles:
-        for least, best, most in shapes.values():
-            assert all(a <= b <= c for a, b, c in zip(least, best, most, strict=True))
-    if spec is DECODER:
-        for prompts, points in ((1, 2), (8, 16), (9, 2), (64, 2), (64, 64), (1, 64)):
-            asked = [8, prompts, points, 2]
-            assert any(fits(asked, shapes["point_coords"]) for shapes in profiles)
-        assert not any(fits([8, 65, 2, 2], shapes["point_coords"]) for shapes in profiles)
+@pytest.mark.parametrize("rows", [1, 8, 32])
+def test_profiles_are_in_order(rows: int) -> None:
+    for spec in (ENCODER, DECODER):
+        for shapes in plan.profile_shapes(spec, rows):
+            assert set(shapes) == {tensor.name for tensor in spec.inputs}
+            for least, best, most in shapes.values():
+                assert all(a <= b <= c for a, b, c in zip(least, best, most, strict=True))
+
+
+def test_every_batch_that_triton_may_form_fits_a_profile() -> None:
+    images = [shapes["image"] for shapes in plan.profile_shapes(ENCODER, 8)]
+    coords = [shapes["point_coords"] for shapes in plan.profile_shapes(DECODER, 8)]
+    for rows in range(1, 9):
+        assert any(fits([rows, 1024, 1024, 3], shapes) for shapes in images)
+        for prompts in range(1, MAX_PROMPTS + 1):
+            for points in range(1, MAX_POINTS + 1):
+                asked = [rows, prompts, points, 2]
+                assert any(fits(asked, shapes) for shapes in coords), asked
+    for outside in ([9, 1, 1], [1, 0, 1], [1, MAX_PROMPTS + 1, 1], [1, 1, MAX_POINTS + 1]):
+        assert not any(fits([*outside, 2], shapes) for shapes in coords), outside
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompts", "points", "number"),
+    [(1, 1, 2, 0), (1, 1, 16, 0), (1, 1, 64, 2), (8, 1, 2, 1), (2, 1, 4, 1), (1, 16, 2, 2),
+     (1, 2, 2, 2), (2, 16, 2, 3), (8, 16, 64, 3)],
+)  # fmt: skip
+def test_what_comes_often_has_a_profile_of_its_own(
+    rows: int, prompts: int, points: int, number: int
+) -> None:
+    """Triton takes the nearest, by the sum of differences from the best shapes of all inputs."""
+    distances = {}
+    for index, shapes in enumerate(plan.profile_shapes(DECODER, 8)):
+        asked = {name: [rows, *best[1:]] for name, (_, best, _) in shapes.items()}
+        asked["point_coords"][1:3] = asked["point_labels"][1:3] = prompts, points
+        if all(fits(shape, shapes[name]) for name, shape in asked.items()):
+            distances[index] = sum(
+                abs(a - b)
+                for name, shape in asked.items()
+                for a, b in zip(shape, shapes[name][1], strict=True)
+            )
+    assert min(distances, key=lambda index: distances[index]) == number
 
 
 def fits(asked: list[int], shapes: tuple[list[int], ...]) -> bool:
@@ -186,7 +306,7 @@ def test_a_shape_from_a_shape_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_graphs_rounded_at_every_step_pass_too(
-    demo: Checkpoint, slimsam_77: SamModel, precision: str
+    demo: Checkpoint, shallow: Callable[[str], SamModel], precision: str
 ) -> None:
     """ONNX Runtime's CPU computes halves in float32 where it can; PyTorch rounds each result."""
 
@@ -201,7 +321,9 @@ def test_graphs_rounded_at_every_step_pass_too(
         return run
 
     # PyTorch's float16 is slow on a CPU, so that one is measured on the smaller model.
-    model = demo.model if precision == "fp16" else slimsam_77
-    encoder, decoder = running(Encoder(model), ENCODER), running(Decoder(model), DECODER)
+    model = demo.model if precision == "fp16" else shallow("slimsam-77")
+    encoder, decoder = (
+        running(graph(model), spec) for spec, graph in TARGETS["tensorrt"].graphs.items()
+    )
     measured = parity.measure(encoder, decoder, model, batches=True)
     parity.check(measured.figures, precision)

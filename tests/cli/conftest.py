@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from slimsam_build.demo.scenes import draw_scene
 from slimsam_client import GenerateSettings, SlimSam, cli
 from slimsam_client.testing import FakeServer
-from slimsam_server import EmbeddedServer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def url(demo_server: EmbeddedServer) -> str:
-    return demo_server.grpc_url
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A real server's address; where the client alone is installed, that of a quick one."""
+    if find_spec("slimsam_server"):
+        yield request.getfixturevalue("demo_server").grpc_url
+        return
+    with FakeServer() as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -29,33 +36,54 @@ def sam(url: str) -> Iterator[SlimSam]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def command(url: str) -> Iterator[Callable[..., list[str]]]:
+def command_line(*arguments: object) -> list[str]:
+    return [str(Path(sys.executable).parent / "slimsam"), *map(str, arguments)]
+
+
+@pytest.fixture
+def command(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Give the command line of `slimsam`; SLIMSAM_URL names the server."""
+    monkeypatch.setenv("SLIMSAM_URL", url)
+    return command_line
 
-    def line(*arguments: object) -> list[str]:
-        return [str(Path(sys.executable).parent / "slimsam"), *map(str, arguments)]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLIMSAM_URL", url)
-        yield line
+@pytest.fixture
+def process() -> Callable[..., subprocess.Popen[str]]:
+    """Start `slimsam` where no server, or a quick one, is enough; a shell may prepare it."""
+
+    def start(
+        *arguments: object, shell: str = 'exec "$@"', **options: Any
+    ) -> subprocess.Popen[str]:
+        line = ["sh", "-c", shell, "sh", *command_line(*arguments)]
+        return subprocess.Popen(line, stdout=PIPE, stderr=PIPE, text=True, **options)
+
+    return start
 
 
 @pytest.fixture(scope="session")
-def slimsam(command: Callable[..., list[str]]) -> Run:
+def slimsam(url: str) -> Run:
     """Run `slimsam` to its end."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command_line(*arguments),
+            env={**os.environ, "SLIMSAM_URL": url}, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
 
     return run
 
 
 @pytest.fixture
 def main(
-    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+    command: Callable[..., list[str]], quick: Callable[..., tuple[int, str, str]]
 ) -> Callable[..., tuple[int, str, str]]:
     """Run the command in this process, which is quicker; give its status and what it said."""
+    return quick
+
+
+@pytest.fixture
+def quick(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The same where no server, or a quick one, is enough."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         try:
@@ -94,9 +122,11 @@ def options(settings: GenerateSettings) -> tuple[object, ...]:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four small pictures; two names differ in their ending alone."""
     folder = tmp_path_factory.mktemp("scenes")
+    with Image.open(Path(__file__).parents[2] / "examples" / "scene.png") as opened:
+        scene = opened.reduce(2)
     for number, name in enumerate(["a.jpg", "a.png", "b c.PNG", "d.webp"]):
-        picture = Image.fromarray(draw_scene(900200 + number, 256).image[: 256 - 32 * number])
-        picture.save(folder / name)
+        left = 85 * number
+        scene.crop((left, 100, left + 256, 356 - 32 * number)).save(folder / name)
     (folder / "notes.txt").write_text("not an image")
     (folder / ".hidden.png").write_text("not an image")
     return folder

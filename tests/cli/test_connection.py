@@ -26,21 +26,21 @@ def test_the_address_and_the_headers(main: Main, monkeypatch: pytest.MonkeyPatch
         headers = ("--header", "Authorization:Bearer a:b", "--header", "x-tenant: 7")
         assert main(*CLICK, *headers)[0] == 0
         assert main(*CLICK, "--url", other.url)[0] == 0
-        (received,) = server.requests
-        assert received.headers["authorization"] == "Bearer a:b"
-        assert received.headers["x-tenant"] == "7"
-        (received,) = other.requests
-        assert "authorization" not in received.headers
+        assert server.requests and other.requests
+        for received in server.requests:
+            assert received.headers["authorization"] == "Bearer a:b"
+            assert received.headers["x-tenant"] == "7"
+        assert not any("authorization" in received.headers for received in other.requests)
 
 
 def test_the_timeout(main: Main) -> None:
     with FakeServer() as server:
-        server.delay("slimsam", seconds=30)
+        server.delay("slimsam_image", seconds=30)
         status, _, said = main(*CLICK, "--url", server.url, "--timeout", "0.3")
     assert status == 1 and "expected an answer within the timeout" in said
 
 
-def test_mutual_tls(main: Main, tmp_path: Path) -> None:
+def test_mutual_tls(main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     root, chain, key = (tmp_path / name for name in ("root.pem", "chain.pem", "key.pem"))
     authority.cert_pem.write_to_path(str(root))
@@ -63,5 +63,9 @@ def test_mutual_tls(main: Main, tmp_path: Path) -> None:
         assert main(*CLICK, *address, *files[:2])[0] == 1  # who are you?
         assert main(*CLICK, *address, "--tls")[0] == 1  # who are they?
         assert main(*CLICK, *address)[0] == 1
+        for option, file in zip(files[::2], files[1::2], strict=True):
+            name = str(option).removeprefix("--").upper().replace("-", "_")
+            monkeypatch.setenv(f"SLIMSAM_{name}", str(file))
+        assert main(*CLICK, *address)[0] == 0
     finally:
         server.stop(None).wait()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from slimsam_client.encodings import from_rle, to_box
@@ -49,6 +52,68 @@ def test_to_the_folder_or_to_standard_output(slimsam: Run, annotated: Path, tmp_
         assert slimsam("export-coco", folder).returncode == 0
     content = json.loads((folder / "annotations.json").read_bytes())
     assert json.loads(slimsam("export-coco", folder, "-o", "-").stdout) == content
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image", '"../../../etc/passwd"'), ("image", '"a/../../b.png"'),
+        ("image", '"/etc/passwd"'),
+        ("image", '""'), ("image", "null"), ("image", "5"), ("image", '"a\\u0000b.png"'),
+        ("height", "1e400"), ("height", "NaN"), ("height", "-Infinity"), ("height", "-1"),
+        ("height", "0"), ("height", "1.5"), ("height", "true"), ("width", "null"),
+        ("width", '"30"'), ("width", "1" * 5000), ("width", "1" + "0" * 40), ("width", DEEP),
+        ("records", DEEP), ("records", '"x"'), ("records", "{}"), ("records", "[null]"),
+        ("settings", DEEP), ("settings", "[]"), ("settings", '{"pred_iou_thresh": 1e999}'),
+    ],
+)  # fmt: skip
+def test_records_of_anyone_are_refused_in_one_line(
+    quick: Main, fake: str, tmp_path: Path, key: str, value: str
+) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    output = tmp_path / "output"
+    status, _, _ = quick(
+        "everything", tmp_path, "-o", output, "--points-per-side", 2, "--url", fake
+    )
+    assert status == 0
+    path = output / "a.png.json"
+    content = json.loads(path.read_bytes())
+    assert content["records"]
+    content[key] = "PLACE"
+    path.write_text(json.dumps(content).replace('"PLACE"', value))
+    status, out, said = quick("export-coco", output)
+    assert (status, out) == (2, "")
+    assert said.startswith("slimsam: error: ") and len(said.splitlines()) == 1
+    assert len(said) < 1000 and not (output / "annotations.json").exists()
+
+
+@pytest.mark.parametrize("key", ["predicted_iou", "stability_score", "bbox", "area"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", "[[]]", "{}", '"a"'])
+def test_scores_are_numbers_that_json_has(
+    quick: Main, fake: str, tmp_path: Path, key: str, value: str
+) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    output = tmp_path / "output"
+    quick("everything", tmp_path, "-o", output, "--points-per-side", 2, "--url", fake)
+    path = output / "a.png.json"
+    content = json.loads(path.read_bytes())
+    content["records"][0][key] = "PLACE"
+    path.write_text(json.dumps(content).replace('"PLACE"', value))
+    status, out, said = quick("export-coco", output)
+    assert (status, out) == (2, "") and len(said.splitlines()) == 1
+
+
+def test_records_that_never_end_are_not_read(quick: Main, tmp_path: Path) -> None:
+    (tmp_path / "a.png.json").symlink_to("/dev/zero")
+    status, out, said = quick("export-coco", tmp_path)
+    assert (status, out) == (2, "") and "a character device" in said
+    (tmp_path / "a.png.json").unlink()
+    os.mkfifo(tmp_path / "a.png.json")
+    status, out, said = quick("export-coco", tmp_path)
+    assert (status, out) == (2, "") and "a pipe, which is no regular file" in said
 
 
 def test_mistakes(main: Main, annotated: Path, tmp_path: Path) -> None:

@@ -252,8 +252,6 @@ def interrupted(line: list[str], output: Path, finished: int, number: int) -> tu
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests that run in the background ignore Ctrl-C, and would hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     while len(list(output.glob("*.json"))) < finished:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
-from slimsam_client.contract import AUTOMATIC, MODELS
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, INFO, MODELS
 from slimsam_client.testing import FakeServer
-from slimsam_server import EmbeddedServer
 
-NAMES = [model.name for model in (*MODELS, AUTOMATIC)]
+NAMES = [model.name for model in (*MODELS, AUTOMATIC, IMAGE, CLICK)]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Main = Callable[..., tuple[int, str, str]]
 
 
-def test_a_server_that_is_well(slimsam: Run, url: str) -> None:
+def test_a_server_that_is_well(demo_server: object, slimsam: Run, url: str) -> None:
     done = slimsam("health")
     assert done.returncode == 0, done.stdout
-    *models, last = done.stdout.splitlines()
+    *models, precision, last = done.stdout.splitlines()
     assert [line.split()[0] for line in models] == NAMES
     assert all("ready, as in the contract, answered in" in line for line in models)
     assert last == f"healthy: {url}"
+    assert precision.startswith("precision ") and "fp32 of demo for openvino" in precision
     said = json.loads(slimsam("health", "--json").stdout)
     assert said["healthy"] and said["live"] and said["url"] == url
+    measured = said["precision"]
+    assert measured["checked"] and measured["error"] is None
+    assert (measured["checkpoint"], measured["precision"]) == ("demo", "fp32")
+    assert measured["figures"]["mask_iou_min"] >= 0.98
     for model in said["models"]:
         assert model["ready"] and model["contract"] and 0 < model["seconds"] < 60
 
@@ -43,18 +49,31 @@ def test_no_server(main: Main) -> None:
     assert "nothing answers" in said["error"]
 
 
-def test_a_server_may_do_without_everything_mode(main: Main) -> None:
+@pytest.mark.parametrize("model", [AUTOMATIC.name, IMAGE.name, CLICK.name])
+def test_a_server_may_do_without_a_model(model: str, main: Main) -> None:
     with FakeServer() as server:
-        server.unready.add(AUTOMATIC.name)
+        server.unready.add(model)
         status, out, _ = main("health", "--url", server.url)
         assert status == 0
-        assert "not served, which is fine" in out
+        assert "not served, which is fine: clients " in out
         status, out, _ = main("health", "--json", "--url", server.url)
     assert status == 0
     said = json.loads(out)
-    assert said["healthy"] and said["models"][-1] == {
-        "model": AUTOMATIC.name, "ready": False, "contract": None, "seconds": None, "error": None,
+    assert said["healthy"] and said["models"][NAMES.index(model)] == {
+        "model": model, "ready": False, "contract": None, "seconds": None, "error": None,
     }  # fmt: skip
+
+
+def test_quick_asks_the_ensemble_alone(main: Main) -> None:
+    with FakeServer() as server:
+        status, out, _ = main("health", "--quick", "--json", "--url", server.url)
+        assert status == 0 and [model["model"] for model in json.loads(out)["models"]] == [
+            "slimsam"
+        ]
+        assert {request.model for request in server.requests} == {"slimsam"}
+        server.unready.add("slimsam")
+        status, out, _ = main("health", "--quick", "--url", server.url)
+    assert status == 1 and out.splitlines()[-1].startswith("unhealthy: ")
 
 
 @pytest.mark.parametrize("missing", [model.name for model in MODELS])
@@ -74,7 +93,7 @@ def test_a_model_that_fails(main: Main) -> None:
         server.fail("slimsam_decoder", grpc.StatusCode.INTERNAL, "out of memory")
         status, out, _ = main("health", "--url", server.url)
     assert status == 1
-    assert "slimsam_decoder    wrong:" in out and "out of memory" in out
+    assert "slimsam_decoder       wrong:" in out and "out of memory" in out
     assert out.splitlines()[-1] == f"unhealthy: {server.url}"
 
 
@@ -83,12 +102,14 @@ def test_what_the_server_did_not_say(main: Main) -> None:
         server.fail(AUTOMATIC.name, grpc.StatusCode.PERMISSION_DENIED, "who are you?")
         status, out, _ = main("health", "--json", "--url", server.url)
     assert status == 1
-    last = json.loads(out)["models"][-1]
+    last = json.loads(out)["models"][NAMES.index(AUTOMATIC.name)]
     assert "who are you?" in last.pop("error")
     assert last == {"model": AUTOMATIC.name, "ready": None, "contract": None, "seconds": None}
 
 
 def test_another_contract(main: Main, demo_repository: Path, tmp_path: Path) -> None:
+    from slimsam_server import EmbeddedServer
+
     repository = shutil.copytree(demo_repository, tmp_path / "repository")
     for config in (repository / AUTOMATIC.name).rglob("*.pbtxt"):
         config.write_text(config.read_text().replace('"areas"', '"surfaces"'))
@@ -97,7 +118,55 @@ def test_another_contract(main: Main, demo_repository: Path, tmp_path: Path) -> 
     assert status == 1
     said = json.loads(out)
     assert not said["healthy"] and said["live"]
-    *well, wrong = said["models"]
+    wrong = said["models"].pop(NAMES.index(AUTOMATIC.name))
+    well = said["models"]
     assert all(model["contract"] and model["error"] is None for model in well)
     assert wrong["ready"] and wrong["contract"] is False
     assert "expected output areas" in wrong["error"]
+
+
+def test_a_server_that_does_not_say_what_it_serves(main: Main) -> None:
+    with FakeServer() as server:
+        server.unready.add(INFO.name)
+        status, out, _ = main("health", "--url", server.url)
+        assert status == 0
+        assert "precision             not checked: slimsam_info is not served" in out
+        said = json.loads(main("health", "--json", "--url", server.url)[1])
+    assert said["healthy"] and not said["precision"]["checked"]
+
+
+def rounded_to_bf16(model: Any) -> Any:
+    """The same with weights that have lost what bf16 cannot hold."""
+    model = copy.deepcopy(model)
+    for parameter in model.parameters():
+        parameter.copy_(parameter.bfloat16().float())
+    return model
+
+
+def test_another_precision_than_the_proved_one_is_named(
+    main: Main, demo_repository: Path, demo_model: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Weights rounded to bf16 stand for a runtime that rounds, which not every processor has."""
+    pytest.importorskip("slimsam_build")
+    from slimsam_build.pipeline import export
+    from slimsam_build.repository import BUILT
+    from slimsam_build.targets import find_target
+    from slimsam_server import EmbeddedServer, ServerError, launch
+
+    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    folders = {spec: repository / spec.name / "1" for spec in BUILT}
+    export(rounded_to_bf16(demo_model), find_target("openvino", "fp32"), "fp32", folders)
+    with pytest.raises(ServerError, match="fp32.*embedding_error"):
+        EmbeddedServer(repository).start()
+
+    monkeypatch.setattr(launch, "check_parity", lambda url: None)
+    with EmbeddedServer(repository) as server:
+        status, out, _ = main("health", "--url", server.grpc_url)
+        assert status == 1
+        assert "precision             wrong: expected answers of demo in fp32" in out
+        assert "embedding_error" in out
+        status, out, _ = main("health", "--json", "--url", server.grpc_url)
+    said = json.loads(out)
+    assert status == 1 and not said["healthy"]
+    assert all(model["error"] is None for model in said["models"])
+    assert said["precision"]["checked"] and "embedding_error" in said["precision"]["error"]

@@ -20,9 +20,9 @@ from tritonclient.grpc.service_pb2_grpc import (
 )
 from tritonclient.utils import triton_to_np_dtype
 
-from slimsam_client.channel import MAX_MESSAGE_BYTES
 from slimsam_client.contract import MODELS
 from slimsam_client.testing.messages import describe
+from slimsam_client.transport.channel import MAX_MESSAGE_BYTES
 
 SPECS = {spec.name: spec for spec in MODELS}
 
@@ -78,6 +78,8 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return describe(SPECS[request.name], "python")
 
     def ModelInfer(self, request: Any, context: Any) -> Any:
+        if request.model_name not in SPECS:  # slimsam_info: clients ask whether it is there
+            context.abort(grpc.StatusCode.NOT_FOUND, f"'{request.model_name}' is not found")
         seen = Seen(
             request.id,
             request.ByteSize(),

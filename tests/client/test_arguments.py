@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slimsam_client import GenerateSettings, ImageError, SettingsError
+from slimsam_client.contract import MAX_PROMPTS
 from slimsam_client.testing import FakeServer
 
 PIXELS = np.zeros((40, 60, 3), np.uint8)
@@ -17,7 +18,7 @@ WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "an array for an embedding": (
         lambda sam: sam.predict(np.zeros((256, 64, 64), np.float16), points=[(1, 1)]),
         ImageError,
-        "embedding: expected an Embedding.* got ndarray; call embed first",
+        "embedding: expected an Embedding.* got ndarray; call embed or upload first",
     ),
     "a list for everything mode": (
         lambda sam: sam.generate([PIXELS, PIXELS]),
@@ -52,7 +53,7 @@ def test_mistakes_are_typed_and_not_sent(name: str, connect: Callable[..., Any])
         assert server.requests == []
 
 
-@pytest.mark.parametrize("count", [64, 65, 130])
+@pytest.mark.parametrize("count", [1, 16, 17, 40])
 def test_an_image_is_encoded_once_for_any_number_of_prompts(
     count: int, connect: Callable[..., Any]
 ) -> None:
@@ -61,6 +62,7 @@ def test_an_image_is_encoded_once_for_any_number_of_prompts(
         sam = connect(server.url)
         answer = sam.segment(PIXELS, points=points)
         assert answer.scores.shape == (count, 3)
-        expected = ["slimsam"] if count <= 64 else ["slimsam_encoder"]
-        expected += ["slimsam_decoder"] * (0 if count <= 64 else -(-count // 64))
+        whole, rest = divmod(count, MAX_PROMPTS)
+        last = {0: [], 1: ["slimsam_decoder"]}.get(rest, ["slimsam_decoder_bulk"])
+        expected = ["slimsam_encoder", *["slimsam_decoder_bulk"] * whole, *last]
         assert [request.model for request in server.requests] == expected

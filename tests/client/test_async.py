@@ -24,6 +24,7 @@ from slimsam_client import (
     SettingsError,
     SlimSam,
 )
+from slimsam_client.transport.async_connection import answer_within
 
 IMAGE = np.full((1024, 1024, 3), 7, np.uint8)
 EMBEDDING = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
@@ -116,6 +117,23 @@ def test_cancelling_ends_the_retries(scripted: Any) -> None:
                 await task
             await asyncio.sleep(0.5)
             assert len(servicer.seen) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("outcome", [b"answer", grpc.RpcError()])
+def test_a_cancellation_that_meets_the_answer_is_not_lost(outcome: Any) -> None:
+    async def main() -> None:
+        answer = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(answer_within(10, answer))
+        await asyncio.sleep(0)  # until it waits
+        if isinstance(outcome, bytes):
+            answer.set_result(outcome)
+        else:
+            answer.set_exception(outcome)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     asyncio.run(main())
 

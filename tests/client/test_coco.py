@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from slimsam_client import MaskError, MaskRecord
-from slimsam_client.coco import coco_dataset
 from slimsam_client.encodings import to_rle
+from slimsam_client.integrations.coco import coco_dataset
 
 # Two pictures with masks, one without.
 SIZES = {"a.jpg": (40, 30), "folder/b.png": (7, 90), "empty.jpg": (5, 5)}
@@ -79,3 +80,20 @@ def test_annotations_serve_as_results(loaded: COCO) -> None:
 def test_records_of_another_image_are_refused() -> None:
     with pytest.raises(MaskError, match=r"a\.jpg: expected masks of .* \[30, 40\], got \[40, 30\]"):
         coco_dataset([("a.jpg", (30, 40), records_of("a.jpg"))])
+
+
+def test_names_and_sizes_of_any_type_fit_into_json() -> None:
+    size = SIZES["a.jpg"]
+    expected = coco_dataset([("a.jpg", size, records_of("a.jpg"))])
+    found = coco_dataset([(Path("a.jpg"), np.array(size), iter(records_of("a.jpg")))])  # type: ignore[list-item]
+    assert json.dumps(found) == json.dumps(expected)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["a.jpg", ("a.jpg", (40, 30)), (7, (40, 30), []), ("a.jpg", 40, []), ("a.jpg", (40, 30), [1]),
+     ("a.jpg", (40, 30), None), None],
+)  # fmt: skip
+def test_what_describes_no_image(entry: Any) -> None:
+    with pytest.raises(MaskError, match=r"^(images|size|records): expected"):
+        coco_dataset([entry])

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from slimsam_client import MaskError, MissingExtraError, encodings
+from slimsam_client import MaskError, MaskRecord, MissingExtraError, encodings
+from slimsam_client.encodings import UncompressedRle
 
 ENCODERS = [
     encodings.to_rle,
@@ -106,11 +107,53 @@ def test_damaged_pngs_are_refused() -> None:
 def test_pngs_of_too_many_pixels_are_refused() -> None:
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
-    with pytest.raises(MaskError, match="400000000 pixels"):
+    with pytest.raises(MaskError, match="at most 178,956,970 pixels, got 20000 x 20000"):
         encodings.from_png(file.getvalue())
+    small = encodings.to_png(np.ones((4, 5), np.bool_))
+    with pytest.raises(MaskError, match="at most 19 pixels, got 4 x 5; a larger max_pixels"):
+        encodings.from_png(small, max_pixels=19)
+    assert encodings.from_png(small, max_pixels=20).shape == (4, 5)
     large = np.zeros((9_000, 10_000), np.bool_)  # Pillow warns of it
     large[-1, -1] = True
     assert np.array_equal(encodings.from_png(encodings.to_png(large)), large)
+
+
+def test_a_few_bytes_of_rle_do_not_take_gigabytes() -> None:
+    side = 60_000
+    rle: UncompressedRle = {"size": [side, side], "counts": [side**2 - 5, 5]}
+    with pytest.raises(MaskError, match="at most 178,956,970 pixels, got 60000 x 60000"):
+        encodings.from_rle(rle)
+    assert encodings.rle_area(rle) == 5
+    assert encodings.rle_box(rle) == (side - 1, side - 5, side, side)
+    with pytest.raises(MaskError, match="a larger max_pixels takes it"):
+        encodings.from_rle({"size": [4, 5], "counts": [20]}, max_pixels=19)
+    assert encodings.from_rle({"size": [4, 5], "counts": [20]}, max_pixels=20).shape == (4, 5)
+    for size in ([2**31, 0], [2**31 - 1, 3], [10**5000, 1], [2**20, 2**20]):
+        with pytest.raises(MaskError):
+            encodings.rle_area({"size": size, "counts": [2**20 * 2**20]})
+        with pytest.raises(MaskError):
+            encodings.from_packed_bits(b"", size)  # type: ignore[arg-type]
+
+
+def test_messages_quote_little_of_what_is_wrong() -> None:
+    long = "x" * 1_000_000 + "\x1b[2J"
+    failures: list[Callable[[], Any]] = [
+        lambda: encodings.from_rle({"size": [4, 5], "counts": [long]}),  # type: ignore[list-item]
+        lambda: encodings.from_rle({"size": [long] * 9, "counts": ""}),  # type: ignore[list-item]
+        lambda: encodings.from_polygons([[[long, long]]], (4, 5)),
+        lambda: encodings.from_polygons([[long]], (4, 5)),  # type: ignore[list-item]
+        lambda: encodings.from_packed_bits(b"", long),  # type: ignore[arg-type]
+        lambda: encodings.from_png(long.encode()),
+        lambda: MaskRecord.from_dict({"segmentation": {"size": [4, 5], "counts": long}}),
+        lambda: MaskRecord.from_dict(
+            {"segmentation": {"size": [1, 1], "counts": "1"}, "stability_score": 1,
+             "point_coords": [[1, 2]], "area": long}
+        ),
+    ]  # fmt: skip
+    for fail in failures:
+        with pytest.raises(MaskError) as caught:
+            fail()
+        assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
 def test_packed_bits_of_another_size_are_refused() -> None:

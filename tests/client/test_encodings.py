@@ -126,7 +126,7 @@ def test_png_is_one_bit_per_pixel() -> None:
         assert np.array_equal(np.asarray(image), mask)
 
 
-def test_grey_pngs_are_masks_too() -> None:
+def test_gray_pngs_are_masks_too() -> None:
     file = io.BytesIO()
     Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)).save(file, "PNG")
     assert encodings.from_png(file.getvalue()).tolist() == [[False, False, True, True]]

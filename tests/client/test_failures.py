@@ -23,6 +23,7 @@ from slimsam_client import (
     InvalidRequestError,
     ModelNotReadyError,
     RequestTimeoutError,
+    ServerBusyError,
     ServerError,
     ServerUnavailableError,
     SlimSam,
@@ -86,7 +87,7 @@ def test_nobody_there(nobody: str) -> None:
         start = time.monotonic()
         with pytest.raises(ServerUnavailableError, match=nobody):
             sam.wait_until_ready(timeout=1)
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 20
 
 
 def test_a_host_without_a_name() -> None:
@@ -109,7 +110,7 @@ def test_an_answer_that_comes_too_late(fake: FakeServer) -> None:
     with pytest.raises(RequestTimeoutError, match="expected an answer within") as error:
         click(fake.url, timeout=0.5)
     assert fake.url in str(error.value) and "longer timeout" in str(error.value)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
 
 
 def test_a_model_that_is_not_ready(fake: FakeServer) -> None:
@@ -130,7 +131,7 @@ def test_a_model_that_is_not_ready(fake: FakeServer) -> None:
         (grpc.StatusCode.NOT_FOUND, ModelNotReadyError),
         (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequestError),
         (grpc.StatusCode.INTERNAL, ServerError),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerBusyError),
     ],
 )
 def test_a_refusal(status: grpc.StatusCode, kind: type[Exception], fake: FakeServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,31 +13,43 @@ import pytest
 from google.protobuf import text_format
 from numpy.typing import NDArray
 from raw_requests import (
+    FORBIDDEN,
+    IMPOSSIBLE_SIZES,
     MALFORMED,
     Arrays,
     decoder_inputs,
     encoder_inputs,
     ensemble_inputs,
     infer,
+    nan_prompts,
 )
-from tritonclient.grpc import model_config_pb2
-from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import model_config_pb2, service_pb2 as messages
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
-from slimsam_client.contract import AUTOMATIC, DECODER, ENCODER, ENSEMBLE, MODELS, ModelSpec
+from slimsam_client.contract import (
+    AUTOMATIC,
+    BULK_DECODER,
+    CLICK,
+    DECODER,
+    ENCODER,
+    ENSEMBLE,
+    IMAGE,
+    MODELS,
+    ModelSpec,
+)
+from slimsam_client.everything.remote import to_png
 from slimsam_client.testing import FakeServer
-from slimsam_client.testing.messages import MAX_BATCH_SIZE
-from slimsam_server import EmbeddedServer
+from slimsam_client.testing.messages import MAX_BATCH_SIZES
 
 ROOT = Path(__file__).parents[2]
 UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
 
-@pytest.fixture(scope="module")
-def real(demo_repository: Path) -> Iterator[str]:
-    with EmbeddedServer(demo_repository) as server:
-        yield server.grpc_url
+@pytest.fixture
+def real(demo_server: Any) -> str:
+    url: str = demo_server.grpc_url
+    return url
 
 
 @pytest.fixture
@@ -75,7 +88,7 @@ def strings(*values: bytes) -> NDArray[np.object_]:
     return array
 
 
-@pytest.mark.parametrize("spec", [*MODELS, AUTOMATIC], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*MODELS, AUTOMATIC, IMAGE, CLICK], ids=lambda spec: spec.name)
 def test_metadata_is_the_real_servers(spec: ModelSpec, real: str, fake: FakeServer) -> None:
     request = messages.ModelMetadataRequest(name=spec.name)
     expected = answer(real, "ModelMetadata", request)
@@ -103,24 +116,41 @@ def test_models_and_versions_that_are_there(
 INPUTS: dict[str, Callable[[], Arrays]] = {
     ENCODER.name: encoder_inputs,
     DECODER.name: decoder_inputs,
+    BULK_DECODER.name: decoder_inputs,
     ENSEMBLE.name: ensemble_inputs,
 }
 PIXELS = np.zeros((30, 40, 3), np.uint8)
+PICTURE = strings(to_png(PIXELS))
 STRICT = strings(b'{"points_per_side": 2, "pred_iou_thresh": 1.0}')  # no mask is so good
+REDUCED = strings(to_png(np.zeros((768, 1024, 3), np.uint8)))
+
+
+def click(image_id: str, prompt: Any, **arrays: NDArray[Any]) -> Callable[[], Any]:
+    texts = {"image_id": image_id, "prompt": json.dumps(prompt)}
+    inputs = {name: strings(text.encode())[None] for name, text in texts.items()}
+    return lambda: message(CLICK.name, {**inputs, **arrays})
+
+
 GOOD: dict[str, Callable[[], Any]] = {
     **{name: lambda name=name: message(name, INPUTS[name]()) for name in INPUTS},
     "no prompts": lambda: message(DECODER.name, decoder_inputs(0, 3)),
     "no prompts for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(0, 0)),
-    "64 prompts": lambda: message(DECODER.name, decoder_inputs(64, 2)),
+    "16 prompts": lambda: message(DECODER.name, decoder_inputs(16, 2)),
+    "17 prompts": lambda: message(DECODER.name, decoder_inputs(17, 2)),
     "64 points": lambda: message(ENSEMBLE.name, ensemble_inputs(1, 64)),
     "one output": lambda: message(DECODER.name, decoder_inputs(), ("iou_predictions",)),
     "one output twice": lambda: message(
         DECODER.name, decoder_inputs(), ("low_res_masks", "low_res_masks")
     ),
     "values beside the shapes": lambda: with_values(message(ENCODER.name, encoder_inputs())),
-    "pixels": lambda: message(AUTOMATIC.name, {"image": PIXELS, "settings": STRICT}),
+    "a picture": lambda: message(AUTOMATIC.name, {"image_bytes": PICTURE, "settings": STRICT}),
+    "an upload": lambda: message(IMAGE.name, {"image_bytes": PICTURE}),
+    "an upload with its size": lambda: message(
+        IMAGE.name, {"image_bytes": REDUCED, "original_size": np.array([300, 400], np.int32)}
+    ),
+    "a picture to forget": click("0" * 64, {"forget": True}),
     "strings beside the shapes": lambda: with_values(
-        message(AUTOMATIC.name, {"image": PIXELS, "settings": STRICT})
+        message(AUTOMATIC.name, {"image_bytes": PICTURE, "settings": STRICT})
     ),
 }
 
@@ -240,13 +270,17 @@ def damaged(model: str, damage: Callable[[Any], None]) -> Any:
     return request
 
 
-def sized(make: Callable[[], Arrays], *size: int) -> Arrays:
-    return {**make(), "input_size": np.array([size], np.int32)}
-
-
 def cut_off() -> Any:
     request = message(AUTOMATIC.name, {"image_bytes": strings(b"no picture")})
     request.raw_input_contents[0] = request.raw_input_contents[0][:-1]
+    return request
+
+
+def lying(name: str, dtype: str, shape: list[int]) -> Any:
+    """What ended the server while the model took pixels: their number wraps around to none."""
+    request = messages.ModelInferRequest(model_name=AUTOMATIC.name)
+    request.inputs.add(name=name, datatype=dtype, shape=shape)
+    request.raw_input_contents.append(b"")
     return request
 
 
@@ -261,23 +295,50 @@ BAD: dict[str, Callable[[], Any]] = {
         for model in INPUTS
         for damage in DAMAGES
     },
-    "no height": lambda: message(ENCODER.name, sized(encoder_inputs, 0, 10)),
-    "too wide": lambda: message(ENSEMBLE.name, sized(ensemble_inputs, 10, 1025)),
-    "no points for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(1, 0)),
-    "65 prompts for the ensemble": lambda: message(ENSEMBLE.name, ensemble_inputs(65, 1)),
     "no image": everything(),
-    "two images": everything(image=PIXELS, image_bytes=strings(b"x")),
+    "pixels": everything(image=PIXELS),
+    "pixels beside a picture": everything(image=PIXELS, image_bytes=PICTURE),
     "no picture": everything(image_bytes=strings(b"no picture")),
-    "no pixels": everything(image=PIXELS[:0]),
-    "two channels": everything(image=PIXELS[..., :2]),
-    "a batch axis": everything(image=PIXELS[None]),
-    "float pixels": everything(image=PIXELS.astype(np.float32)),
+    "a batch axis": everything(image_bytes=PICTURE[None]),
+    "pixels for a picture": everything(image_bytes=PIXELS),
     "two pictures": everything(image_bytes=strings(b"x", b"y")),
-    "no JSON": everything(image=PIXELS, settings=strings(b"{")),
-    "an unknown setting": everything(image=PIXELS, settings=strings(b'{"points": 3}')),
-    "a setting too high": everything(image=PIXELS, settings=strings(b'{"points_per_side": 999}')),
-    "an unknown input": everything(image=PIXELS, more=np.zeros(1, np.float32)),
+    "a shape that lies": lambda: lying("image", "UINT8", [2**40, 2**40, 3]),
+    "a shape that lies for a picture": lambda: lying("image_bytes", "BYTES", [2**62]),
+    "a settings bomb": everything(
+        image_bytes=PICTURE,
+        settings=strings(b'{"points_per_side": 256, "crop_n_layers": 4, "points_per_batch": 1}'),
+    ),
+    "PostScript": everything(image_bytes=strings(b"%!PS-Adobe-3.0 EPSF-3.0\n")),
+    "no JSON": everything(image_bytes=PICTURE, settings=strings(b"{")),
+    "an unknown setting": everything(image_bytes=PICTURE, settings=strings(b'{"points": 3}')),
+    "a setting too high": everything(
+        image_bytes=PICTURE, settings=strings(b'{"points_per_side": 999}')
+    ),
+    "an unknown input": everything(image_bytes=PICTURE, more=np.zeros(1, np.float32)),
     "half a string": cut_off,
+    "no upload": lambda: message(IMAGE.name, {"original_size": np.array([3, 4], np.int32)}),
+    "an upload that is none": lambda: message(IMAGE.name, {"image_bytes": strings(b"no picture")}),
+    "an upload of another size": lambda: message(
+        IMAGE.name, {"image_bytes": PICTURE, "original_size": np.array([3, 4], np.int32)}
+    ),
+    "a click on nothing": click("0" * 64, {"points": [[1, 1]]}),
+    "a click on no id": click("photo.jpg", {"points": [[1, 1]]}),
+    "a click without a prompt": lambda: message(
+        CLICK.name,
+        {
+            "image_id": strings(b"0" * 64)[None],
+            "mask_input": np.zeros((1, 1, 256, 256), np.float32),
+        },
+    ),
+    "a click that is no object": click("0" * 64, [1]),
+    "a click with an unknown field": click("0" * 64, {"point": [1, 1]}),
+    "a click of two rows": lambda: message(
+        CLICK.name,
+        {name: strings(b"0" * 64, b"0" * 64)[:, None] for name in ("image_id", "prompt")},
+    ),
+    "a click with another mask": click(
+        "0" * 64, {"points": [[1, 1]]}, mask_input=np.zeros((1, 1, 64, 64), np.float32)
+    ),
 }
 
 
@@ -295,16 +356,30 @@ def test_malformed_requests_get_the_real_servers_status(
     assert seen.status == found.code()
 
 
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_forbidden_values_get_nan_as_from_the_graphs(name: str, fake: FakeServer) -> None:
+    make, refused = FORBIDDEN[name]
+    assert nan_prompts(infer(fake.url, DECODER.name, make())) == refused
+
+
+@pytest.mark.parametrize("size", IMPOSSIBLE_SIZES)
+def test_an_impossible_size_gets_nan_as_from_the_graphs(
+    size: tuple[int, int], fake: FakeServer
+) -> None:
+    arrays = {**ensemble_inputs(2), "input_size": np.array([size], np.int32)}
+    assert nan_prompts(infer(fake.url, ENSEMBLE.name, arrays)) == [True, True]
+
+
 def test_the_largest_batch_is_the_repositorys() -> None:
     for spec in MODELS:
         path = ROOT / "model_repository" / spec.name / "config.pbtxt"
         config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-        assert config.max_batch_size == MAX_BATCH_SIZE
+        assert config.max_batch_size == MAX_BATCH_SIZES[spec]
 
 
 def test_rows_of_a_batch_are_answered_each_for_itself(fake: FakeServer) -> None:
     rng = np.random.default_rng(1)
-    count = MAX_BATCH_SIZE
+    count = MAX_BATCH_SIZES[ENSEMBLE]
     batch = {
         "image": rng.integers(0, 40, (count, 1024, 1024, 3), np.uint8),
         "input_size": rng.integers(200, 1025, (count, 2)).astype(np.int32),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ import grpc
 import numpy as np
 import pytest
 
-from slimsam_client import BatchError, Embedding, ImageError, PromptError, ServerError
+from slimsam_client import (
+    AsyncSlimSam,
+    BatchError,
+    Embedding,
+    ImageError,
+    PromptError,
+    ServerError,
+    SettingsError,
+    SlimSam,
+)
 
 
 def image(height: int, width: int) -> Any:
@@ -93,6 +103,42 @@ def test_a_bad_prompt_and_a_failing_request_fail_alone(connect: Any, scripted: A
     assert caught.value.results[2].masks.shape == (3, 8, 8)
 
 
+def test_wrong_prompts_of_an_image_lose_only_that_one(connect: Any, scripted: Any) -> None:
+    _, url = scripted
+    points: list[Any] = [
+        [(1, 1)], "x", [(1, 1), (2,)], [[1, 10**400]], object(), [], [[[1, 1]], [[1, 99]]],
+    ]  # fmt: skip
+    with pytest.raises(BatchError) as caught:
+        connect(url).segment([image(8, 8)] * len(points), points=points)
+    errors = {index: type(each) for index, each in caught.value.errors.items()}
+    assert errors == dict.fromkeys((1, 2, 3, 4, 6), PromptError)
+    assert "prompt 1: point 0: " in str(caught.value.errors[6])
+    shapes = [None if found is None else found.masks.shape for found in caught.value.results]
+    assert shapes == [(3, 8, 8), None, None, None, None, (0, 3, 8, 8), None]
+
+
+@pytest.mark.parametrize("concurrency", [3, np.int64(3), np.uint8(3), np.array(3)])
+def test_concurrency_is_an_integer_of_any_type(concurrency: Any, connect: Any) -> None:
+    sam = connect(concurrency=concurrency)
+    assert sam.concurrency == 3 and type(sam.concurrency) is int
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 2.0, np.float32(2), "3", None, True, [3]])
+def test_what_is_no_concurrency(concurrency: Any, connect: Any) -> None:
+    with pytest.raises(SettingsError, match="concurrency: expected an integer of at least 1, got"):
+        connect(concurrency=concurrency)
+
+
+@pytest.mark.parametrize("client", [SlimSam, AsyncSlimSam])
+def test_what_a_client_was_made_with_is_not_set_later(client: Any) -> None:
+    sam = client("localhost:1", concurrency=2)
+    for name, value in {"concurrency": 0, "url": "localhost:2"}.items():
+        with pytest.raises(AttributeError):
+            setattr(sam, name, value)
+    other = sam.with_options(timeout=1)
+    assert (sam.url, sam.concurrency) == (other.url, other.concurrency) == ("localhost:1", 2)
+
+
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
@@ -110,7 +156,8 @@ def test_prompts_of_other_lengths(prompts: Any, message: str, connect: Any) -> N
 def test_what_is_no_list_of_images(connect: Any) -> None:
     sam = connect()
     pixels = image(3, 4)
-    for numbers in (pixels.tolist(), tuple(map(tuple, pixels[..., 0].tolist())), [1, 2, 3]):
+    rows = tuple(map(tuple, pixels[..., 0].tolist()))
+    for numbers in (pixels.tolist(), rows, [1, 2, 3], list(pixels[0, :, 0]), [Fraction(1, 2)]):
         with pytest.raises(ImageError, match=r"got a list of numbers; .* numpy.asarray"):
             sam.embed(numbers)
         with pytest.raises(ImageError, match="got a list of numbers"):

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from slimsam_client import MaskError, MaskRecord, MissingExtraError, Prediction, SettingsError
-from slimsam_client.detections import to_supervision
 from slimsam_client.encodings import rle_area, to_box, to_rle
+from slimsam_client.integrations.supervision import to_supervision
 
 # supervision says at import that it does without OpenCV.
 pytestmark = pytest.mark.filterwarnings("ignore:OpenCV:UserWarning")
@@ -123,6 +123,19 @@ def test_a_prediction_as_detections(prompts: Sequence[int]) -> None:
     assert np.array_equal(found.mask, expected) and len(found) == (4 if prompts else 1)
     assert np.array_equal(found.xyxy, supervision.mask_to_xyxy(expected))
     assert np.array_equal(found.confidence, np.atleast_1d(scores.max(-1)))
+    runs = to_supervision(Prediction(None, scores, logits, prediction.rles))
+    assert np.array_equal(np.asarray(runs.mask), expected)
+    assert np.array_equal(runs.xyxy, found.xyxy)
+    assert np.array_equal(runs.confidence, found.confidence)
+    with pytest.raises(MaskError, match="made with masks=None"):
+        to_supervision(Prediction(None, scores, logits))
+
+
+def test_no_prompts_are_no_detections() -> None:
+    masks, scores = np.zeros((0, 3, 20, 30), np.bool_), np.zeros((0, 3), np.float32)
+    logits = np.zeros((0, 3, 256, 256), np.float32)
+    assert len(to_supervision(Prediction(masks, scores, logits))) == 0
+    assert len(to_supervision(Prediction(None, scores, logits, []))) == 0
 
 
 def test_detections_can_be_drawn() -> None:
@@ -138,6 +151,14 @@ def test_detections_can_be_drawn() -> None:
 
 def test_no_records_are_no_detections() -> None:
     assert len(to_supervision([])) == 0
+    given = [record(mask) for mask in noise((7, 5))]
+    assert len(to_supervision(iter(given))) == len(given)
+
+
+@pytest.mark.parametrize("result", [None, 7, [np.zeros((3, 4), np.bool_)], [{"area": 3}]])
+def test_what_is_neither_prediction_nor_records(result: Any) -> None:
+    with pytest.raises(MaskError, match="records: expected a list of MaskRecords"):
+        to_supervision(result)
 
 
 def test_detections_of_several_images_are_refused() -> None:

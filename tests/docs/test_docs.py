@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import slimsam_client
-from slimsam_client import GenerateSettings, encodings, errors, testing
+from slimsam_client import GenerateSettings, encodings, errors, operations, testing
 from slimsam_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,8 @@ PAGES = subprocess.run(
     cwd=ROOT, check=True, capture_output=True, text=True,
 ).stdout.split()  # fmt: skip
 Blocks = Callable[[str], list[Any]]
+GUARDED = "segmentation.example.com:8443"
+"""Pages call a server by this name that asks for certificates and tokens."""
 
 
 def has(page: str, what: str) -> bool:
@@ -34,27 +38,44 @@ def has(page: str, what: str) -> bool:
 
 @pytest.fixture
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything mode's default grid is a minute's work on a small machine."""
-    make: Any = GenerateSettings.__init__
-    monkeypatch.setattr(make, "__defaults__", (4, *make.__defaults__[1:]))
-    assert GenerateSettings() == GenerateSettings(points_per_side=4)
+    """The default grid is a minute's work on a small machine: everything mode gets a coarse one."""
+    generate = operations.generate
+
+    def coarse(image: Any, settings: GenerateSettings | None, *rest: Any) -> Any:
+        asked = settings or GenerateSettings()
+        few = min(asked.points_per_side, 4)
+        return generate(image, dataclasses.replace(asked, points_per_side=few), *rest)
+
+    monkeypatch.setattr(operations, "generate", coarse)
 
 
 # supervision says so when it is imported.
 @pytest.mark.filterwarnings("ignore:OpenCV .* is not installed:UserWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if has(page, "^ *```python$")])
 def test_python_runs(
-    page: str, blocks_of: Blocks, server: EmbeddedServer, workplace: Path, few_points: None
+    page: str,
+    blocks_of: Blocks,
+    server: EmbeddedServer,
+    workplace: Path,
+    few_points: None,
+    request: pytest.FixtureRequest,
 ) -> None:
     """One block after the other, as a reader would type them."""
     names: dict[str, Any] = {"__name__": "__main__"}
     blocks = [block for block in blocks_of(page) if block.language == "python"]
     assert blocks
+    guarded = GUARDED
+    if any(GUARDED in block.code for block in blocks):
+        edge, authorities = request.getfixturevalue("guarded")
+        guarded = edge.url
+        names["fetch_token"] = lambda: authorities.headers("me")["authorization"].split()[1]
+        for name, file in {"ca.pem": "root", "me.pem": "client", "me.key": "client"}.items():
+            (workplace / name).symlink_to(getattr(authorities, file))
     for block in blocks:
         if block.not_run:
             compile(block.code, page, "exec")
             continue
-        code = block.code.replace("localhost:8001", server.grpc_url)
+        code = block.code.replace("localhost:8001", server.grpc_url).replace(GUARDED, guarded)
         # Lines before it, so that a traceback names the page's own.
         exec(compile("\n" * block.line + code, str(ROOT / page), "exec"), names)
 
@@ -134,7 +155,7 @@ def test_tables_are_those_of_the_code() -> None:
             "-I",
             "docs",
             "-I",
-            "benchmarks",
+            ".",
         ]
         + [page for page in PAGES if has(page, r"\[\[\[cog")],
         cwd=ROOT,
@@ -169,6 +190,35 @@ def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
         thing = getattr(module, name)
         if inspect.isclass(thing) or inspect.isfunction(thing):
             assert named & {f"{module.__name__}.{name}", thing.__module__}, name
+
+
+def test_the_architecture_names_files_that_there_are() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    there = [f"/{name}" for name in listed if (ROOT / name).exists()]
+    named = re.findall(r"`([\w./*-]+(?:\.py|/))`", page)
+    assert len(named) > 50
+    for name in named:
+        if name.endswith("/"):
+            assert any(f"/{name}" in path for path in there), name
+        else:
+            assert any(fnmatch(path, f"*/{name}") for path in there), name
+
+
+def test_the_architecture_has_the_layers_that_are_held() -> None:
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")  # Python 3.10 reads no TOML
+    held = re.findall(r'^    "(.+)",$', settings.split("exhaustive = true")[1].split("]")[0], re.M)
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", page.split("| layer |")[1], re.MULTILINE)
+    told = [re.findall(r"`(\w+)/?`", row) for row in rows]
+    assert len(told) == len(held)
+    for names, layer in zip(told, held, strict=True):
+        modules = layer.split(" | ")
+        small = {"former_names", "quoting", "version"} if "errors" in names else set()
+        assert {*names} | small == {*modules}
 
 
 def test_every_extra_is_described() -> None:

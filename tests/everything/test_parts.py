@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mask_generation import batched_nms
 from skimage.morphology import label, remove_small_holes, remove_small_objects
 
+from benchmarks.comparison.mask_generation import batched_nms
 from slimsam_client import GenerateSettings, SettingsError
 from slimsam_client.everything.crops import crop_boxes, point_grid
 from slimsam_client.everything.nms import box_nms

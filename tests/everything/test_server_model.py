@@ -7,28 +7,41 @@ import concurrent.futures
 import dataclasses
 import io
 import shutil
+import struct
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from google.protobuf import text_format
+from inference_counts import counts, settled_counts
 from numpy.typing import NDArray
 from PIL import Image
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from slimsam_client import AsyncSlimSam, GenerateSettings, MaskRecord, ModelNotReadyError, SlimSam
-from slimsam_client.contract import AUTOMATIC, DECODER
+from slimsam_client import (
+    AsyncSlimSam,
+    GenerateSettings,
+    MaskRecord,
+    ModelNotReadyError,
+    RequestCancelledError,
+    SlimSam,
+)
+from slimsam_client.contract import AUTOMATIC, BULK_DECODER
+from slimsam_client.everything.remote import to_png
 from slimsam_server import EmbeddedServer
 
 SETTINGS = GenerateSettings(
-    points_per_side=7, points_per_batch=40, pred_iou_thresh=0.75, stability_score_thresh=0.85
+    points_per_side=5, points_per_batch=20, pred_iou_thresh=0.75, stability_score_thresh=0.85
 )
 FINE = GenerateSettings(points_per_side=32, pred_iou_thresh=0.75, stability_score_thresh=0.85)
 
 
-SMALL = GenerateSettings(points_per_side=4, pred_iou_thresh=0.7, stability_score_thresh=0.8)
+SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.7, stability_score_thresh=0.8)
 
 
 def as_tuples(records: list[MaskRecord]) -> list[Any]:
@@ -52,6 +65,7 @@ async def generated_async(
             pred_iou_thresh=0.7,
             stability_score_thresh=0.8,
             crop_n_layers=1,
+            crop_n_points_downscale_factor=2,
             min_mask_region_area=100,
         ),
     ],
@@ -85,29 +99,24 @@ def test_encoded_images_of_every_kind(
         assert as_tuples(sam.generate(source, SMALL, on_server=True)) == expected
 
 
-def calls(url: str, model: str) -> int:
-    with triton.InferenceServerClient(url) as client:
-        count: int = client.get_inference_statistics(model).model_stats[0].inference_count
-        return count
-
-
 def test_one_embedding_for_a_batch_of_points(
     demo_server: EmbeddedServer, sam: SlimSam, scenes: list[NDArray[np.uint8]]
 ) -> None:
-    before = calls(demo_server.grpc_url, DECODER.name)
+    before = settled_counts(demo_server.grpc_url, BULK_DECODER.name)[0]
     seen: list[tuple[int, int]] = []
-    settings = GenerateSettings(points_per_side=10)
+    settings = GenerateSettings(points_per_side=9)
     sam.generate(scenes[0], settings, lambda *done: seen.append(done), on_server=False)
-    assert calls(demo_server.grpc_url, DECODER.name) - before == 2  # 100 points, 64 to a request
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    after = settled_counts(demo_server.grpc_url, BULK_DECODER.name)[0]
+    assert after - before == 6  # 81 points, 16 to a request
+    assert seen == [(number, 7) for number in range(1, 8)]
 
 
 def test_the_client_prefers_the_servers_model(
     demo_server: EmbeddedServer, sam: SlimSam, scenes: list[NDArray[np.uint8]]
 ) -> None:
-    before = calls(demo_server.grpc_url, AUTOMATIC.name)
+    before = settled_counts(demo_server.grpc_url, AUTOMATIC.name)[0]
     sam.generate(scenes[0], SMALL)
-    assert calls(demo_server.grpc_url, AUTOMATIC.name) == before + 1
+    assert settled_counts(demo_server.grpc_url, AUTOMATIC.name)[0] == before + 1
 
 
 def test_a_server_without_the_model(
@@ -127,7 +136,7 @@ def test_a_server_without_the_model(
 def ask(url: str, **arrays: NDArray[Any]) -> Any:
     inputs = []
     for name, array in arrays.items():
-        dtype = "UINT8" if array.dtype == np.uint8 else "BYTES"
+        dtype = np_to_triton_dtype(array.dtype)
         inputs.append(triton.InferInput(name, list(array.shape), dtype))
         inputs[-1].set_data_from_numpy(array)
     with triton.InferenceServerClient(url) as client:
@@ -139,19 +148,73 @@ def text(content: str | bytes) -> NDArray[np.object_]:
 
 
 PIXELS = np.zeros((40, 60, 3), np.uint8)
+PNG = text(to_png(PIXELS))
+BOMB = (
+    '{"points_per_side": 256, "crop_n_layers": 4, "points_per_batch": 1, "pred_iou_thresh": 0, '
+    '"stability_score_thresh": 0, "box_nms_thresh": 1, "crop_nms_thresh": 1}'
+)
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def encoded(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, form)
+    return file.getvalue()
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG without pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
 MALFORMED: dict[str, tuple[dict[str, NDArray[Any]], str]] = {
-    "neither": ({}, "got neither"),
-    "both": ({"image": PIXELS, "image_bytes": text(b"x")}, "got both"),
-    "no image": ({"image_bytes": text(b"no image")}, "expected an image that Pillow reads"),
+    "nothing": ({}, "missing required input(s) ['image_bytes']"),
+    "settings alone": ({"settings": text("{}")}, "image_bytes: expected an encoded picture"),
+    "pixels, as 0.1.0 took them": (
+        {"image": PIXELS, "settings": text("{}")},
+        "unexpected inference input 'image'",
+    ),
+    "both": ({"image": PIXELS, "image_bytes": PNG}, "unexpected inference input 'image'"),
+    "no image": ({"image_bytes": text(b"no image")}, "expected an image of one of the formats"),
     "cut off": ({"image_bytes": text(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")}, "expected a"),
-    "no pixels": ({"image": np.zeros((0, 60, 3), np.uint8)}, "expected an image with pixels"),
-    "no JSON": ({"image": PIXELS, "settings": text("{")}, "expected a JSON object"),
-    "a list": ({"image": PIXELS, "settings": text("[1]")}, "expected a JSON object, got list"),
-    "nested": ({"image": PIXELS, "settings": text("[" * 100_000)}, "expected a JSON object"),
-    "long": ({"image": PIXELS, "settings": text('{"' + "x" * 100_000 + '": 1}')}, "got 'xxx"),
-    "unknown": ({"image": PIXELS, "settings": text('{"points": 3}')}, "got 'points'"),
+    "no JSON": ({"image_bytes": PNG, "settings": text("{")}, "expected a JSON object"),
+    "a list": ({"image_bytes": PNG, "settings": text("[1]")}, "expected a JSON object, got list"),
+    "nested": ({"image_bytes": PNG, "settings": text("[" * 4096)}, "expected a JSON object"),
+    "long": (
+        {"image_bytes": PNG, "settings": text("[" * 100_000)},
+        "expected at most 4,096 bytes of JSON (the server's max_settings_bytes), got 100,000",
+    ),
+    "a setting of a long name": (
+        {"image_bytes": PNG, "settings": text('{"' + "x" * 4000 + '": 1}')},
+        "got 'xxx",
+    ),
+    "a cheap request for hours of work": (
+        {"image_bytes": PNG, "settings": text(BOMB)},
+        "expected at most 32,768 points in all crops together (the server's max_points), "
+        "got 22,347,776",
+    ),
+    "one point at a time": (
+        {
+            "image_bytes": PNG,
+            "settings": text('{"points_per_side": 100, "points_per_batch": 1}'),
+        },
+        "calls of the encoder and the decoder (the server's max_calls), got 10,001",
+    ),
+    "PostScript": ({"image_bytes": text(EPS)}, "of one of the formats JPEG, PNG, WEBP, TIFF, "),
+    "another format": ({"image_bytes": text(encoded("JPEG2000"))}, "of one of the formats JPEG"),
+    "a picture of 179 million pixels in 57 bytes": (
+        {"image_bytes": text(header(13_377, 13_377))},
+        "expected at most 67,108,864 pixels, got 13377 x 13377; that is the server's max_pixels",
+    ),
+    "unknown": ({"image_bytes": PNG, "settings": text('{"points": 3}')}, "got 'points'"),
     "too many": (
-        {"image": PIXELS, "settings": text('{"points_per_side": 100000}')},
+        {"image_bytes": PNG, "settings": text('{"points_per_side": 100000}')},
         "points_per_side: expected an integer within 1..256, got 100000",
     ),
 }
@@ -178,7 +241,7 @@ def test_an_image_without_an_object(demo_server: EmbeddedServer, sam: SlimSam) -
     strict = GenerateSettings(points_per_side=2, pred_iou_thresh=1.0)
     for on_server in (False, True):
         assert sam.generate(PIXELS, strict, on_server=on_server) == []
-    answer = ask(demo_server.grpc_url, image=PIXELS, settings=text(strict.to_json()))
+    answer = ask(demo_server.grpc_url, image_bytes=PNG, settings=text(strict.to_json()))
     shapes = {tensor.name: answer.as_numpy(tensor.name).shape for tensor in AUTOMATIC.outputs}
     assert shapes == {
         tensor.name: tuple(max(dim, 0) for dim in tensor.dims) for tensor in AUTOMATIC.outputs
@@ -198,12 +261,13 @@ def test_clicks_are_answered_meanwhile_and_cancelling_stops_the_work(
 ) -> None:
     embedding = sam.embed(scenes[0])
     alone = sam.predict(embedding, points=[(100, 100)])
-    before = calls(demo_server.grpc_url, DECODER.name)
+    before = settled_counts(demo_server.grpc_url, BULK_DECODER.name)[0]
 
     async def run() -> int:
         async with AsyncSlimSam(demo_server.grpc_url, timeout=300) as client:
             everything = asyncio.create_task(client.generate(scenes[0], FINE, on_server=True))
-            await asyncio.sleep(0.5)
+            while counts(demo_server.grpc_url, BULK_DECODER.name)[0] == before:  # it has begun
+                await asyncio.sleep(0.02)
             answered = 0
             for _ in range(3):
                 click = await client.predict(embedding, points=[(100, 100)])
@@ -218,10 +282,24 @@ def test_clicks_are_answered_meanwhile_and_cancelling_stops_the_work(
     # The call that was under way ends; no further one begins.
     deadline = time.monotonic() + 60
     count = -1
-    while count != (count := calls(demo_server.grpc_url, DECODER.name)):
+    while count != (count := counts(demo_server.grpc_url, BULK_DECODER.name)[0]):
         assert time.monotonic() < deadline
         time.sleep(3)
     assert count - before < 32**2 / 16  # as many as all the points need, 16 at a time
-    started = calls(demo_server.grpc_url, AUTOMATIC.name)
+    started = settled_counts(demo_server.grpc_url, AUTOMATIC.name)[0]
     sam.generate(scenes[0], SMALL, on_server=True)  # an instance is free again
-    assert calls(demo_server.grpc_url, AUTOMATIC.name) == started + 1
+    assert settled_counts(demo_server.grpc_url, AUTOMATIC.name)[0] == started + 1
+
+
+def test_a_picture_takes_no_longer_than_the_configuration_says(
+    demo_repository: Path, scenes: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    path = repository / AUTOMATIC.name / "configs" / "openvino.pbtxt"
+    config = text_format.Parse(path.read_text(), ModelConfig())
+    config.parameters["max_seconds"].string_value = "1"
+    path.write_text(text_format.MessageToString(config))
+    settings = GenerateSettings(points_per_side=180, pred_iou_thresh=0)
+    with EmbeddedServer(repository) as server, SlimSam(server.grpc_url, timeout=120) as sam:
+        with pytest.raises(RequestCancelledError, match="within 1 s .the server's max_seconds."):
+            sam.generate(scenes[0], settings, on_server=True)

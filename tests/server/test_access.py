@@ -72,7 +72,8 @@ def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str
                 "--exit-timeout-secs=3",
                 *flags,
             ],
-            env=environment(2), stdout=log, stderr=log,
+            env={**environment(2), "SLIMSAM_CACHE_PATH": str(directory / "pictures")},
+            stdout=log, stderr=log,
         )  # fmt: skip
     try:
         while True:
@@ -116,14 +117,14 @@ def mutual(
 
 
 def test_tls(tls: str, files: Files, connect: Any) -> None:
-    sam = connect(tls, timeout=60, ssl=Tls(root_certificates=files.root))
+    sam = connect(tls, timeout=60, tls=Tls(root_certificates=files.root))
     with pytest.raises(ModelNotReadyError, match="slimsam_encoder"):  # so the server has answered
         sam.wait_until_ready(0)
 
 
 @pytest.mark.parametrize("ssl", ["other root", True])
 def test_a_certificate_of_another_authority(ssl: Any, tls: str, files: Files, connect: Any) -> None:
-    sam = connect(tls, ssl=Tls(files.other_root) if ssl == "other root" else ssl)
+    sam = connect(tls, tls=Tls(files.other_root) if ssl == "other root" else ssl)
     message = f"{tls}: expected a TLS handshake, it failed.*CERTIFICATE_VERIFY_FAILED"
     with pytest.raises(ServerUnavailableError, match=message):
         sam.segment(data.coffee(), **CLICK)
@@ -133,13 +134,13 @@ def test_a_certificate_of_another_authority(ssl: Any, tls: str, files: Files, co
 
 
 def test_plain_text_to_a_server_of_tls(tls: str, connect: Any) -> None:
-    with pytest.raises(ServerUnavailableError, match="closes each connection; .*give `ssl`"):
+    with pytest.raises(ServerUnavailableError, match="closes each connection; .*give `tls`"):
         connect(tls).segment(data.coffee(), **CLICK)
 
 
 def test_mutual_tls_and_a_key(mutual: str, files: Files, connect: Any) -> None:
     ssl = Tls(files.root, files.client, files.client_key)
-    sam = connect(mutual, timeout=60, ssl=ssl, headers=KEY)
+    sam = connect(mutual, timeout=60, tls=ssl, headers=KEY)
     assert sam.segment(data.coffee(), **CLICK).masks.any()
     assert sam.ready()
     for headers in ({}, {**KEY, next(iter(KEY)): "sesame"}):
@@ -153,4 +154,4 @@ def test_mutual_tls_with_a_certificate_that_the_server_does_not_know(
 ) -> None:
     for ssl in (Tls(files.root), Tls(files.root, files.stranger, files.stranger_key)):
         with pytest.raises(ServerUnavailableError, match="if it wants .* a client's certificate"):
-            connect(mutual, ssl=ssl, headers=KEY).segment(data.coffee(), **CLICK)
+            connect(mutual, tls=ssl, headers=KEY).segment(data.coffee(), **CLICK)

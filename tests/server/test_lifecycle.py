@@ -10,90 +10,45 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from server_process import descendants, ready_url, shared_memory, wait_until_gone
 from tritonclient.utils import InferenceServerException
 
 from slimsam_client import SlimSam, SlimSamError
 from slimsam_server import EmbeddedServer, ServerError
 from slimsam_server.checks import check_interpreter
-from slimsam_server.launch import _children, _is_alive
 from slimsam_server.probe import probe
+from slimsam_server.processes import children
+from slimsam_server.triton_process import TritonProcess
 
 Serve = Callable[..., subprocess.Popen[str]]
-COMMAND = [sys.executable, "-m", "slimsam_server.cli", "--grpc-port", "0", "--metrics-port", "0"]
-
-
-@pytest.fixture
-def start(demo_repository: Path) -> Iterator[Serve]:
-    """Run slimsam-serve; whatever is left at the end is killed."""
-    running: list[subprocess.Popen[str]] = []
-
-    def run(*options: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*COMMAND, "--model-repository", str(demo_repository), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=30)
-
-
-def shared_memory() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if name.startswith("slimsam_")}
-
-
-def ready_url(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.match(
-        r"ready: grpc (127\.0\.0\.1:\d+), metrics http://127\.0\.0\.1:\d+/metrics", line
-    )
-    assert found, (line, process.stderr.read() if process.stderr and process.poll() else "")
-    return found[1]
-
-
-def descendants(pid: int) -> list[int]:
-    children = _children(pid)
-    return children + [pid for child in children for pid in descendants(child)]
-
-
-def wait_until_gone(pids: list[int], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while any(map(_is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(_is_alive, pids))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_while_requests_run(number: signal.Signals, start: Serve) -> None:
-    before = shared_memory()
+def test_a_signal_ends_it_cleanly_while_requests_run(
+    number: signal.Signals, start: Serve, temporary: Path
+) -> None:
     process = start()
     url = ready_url(process)
     pids = descendants(process.pid)
     assert len(pids) >= 3  # tritonserver, encoder, decoder
-    assert shared_memory() > before
+    regions = shared_memory(temporary)
+    assert regions
     load = [threading.Thread(target=probe, args=(url, 20)) for _ in range(3)]
     for thread in load:
         thread.start()
     time.sleep(0.3)
     process.send_signal(number)
-    began = time.monotonic()
-    assert process.wait(timeout=5) == 0
-    assert time.monotonic() - began < 5
-    assert wait_until_gone(pids, 0.5)
-    assert shared_memory() == before
+    assert process.wait(timeout=60) == 0
+    assert wait_until_gone(pids, 10)
+    assert not regions & set(os.listdir("/dev/shm")) and not list(temporary.iterdir())
     for thread in load:
         thread.join()
 
@@ -141,37 +96,58 @@ def test_large_buffers_lie_in_large_pages(demo_server: EmbeddedServer) -> None:
     assert max(kib) > 100 << 10
 
 
-def test_a_dead_model_process_is_noticed(start: Serve) -> None:
-    before = shared_memory()
-    process = start()
+def test_a_dead_model_process_is_noticed(start: Serve, temporary: Path) -> None:
+    process = start("--no-restart")
     ready_url(process)
-    tritonserver = _children(process.pid)[0]
-    os.kill(_children(tritonserver)[0], signal.SIGKILL)
-    _, error = process.communicate(timeout=10)
+    regions = shared_memory(temporary)
+    tritonserver = children(process.pid)[0]
+    os.kill(children(tritonserver)[0], signal.SIGKILL)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert error.startswith("slimsam-serve: error: a model's process has died")
-    assert error.count("\n") == 1
-    assert shared_memory() == before
+    assert error == "slimsam-serve: error: a model's process has died\n"
+    assert not regions & set(os.listdir("/dev/shm")) and not list(temporary.iterdir())
 
 
 def test_a_dead_tritonserver_is_noticed(start: Serve) -> None:
-    process = start()
+    process = start("--no-restart")
     ready_url(process)
-    os.kill(_children(process.pid)[0], signal.SIGKILL)
-    _, error = process.communicate(timeout=10)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert error.startswith("slimsam-serve: error: tritonserver ended with status -9")
+    assert error == (
+        "slimsam-serve: error: tritonserver ended with status -9 "
+        "(SIGKILL; the kernel does so when memory runs out)\n"
+    )
 
 
-def test_a_signal_during_the_start_ends_it(start: Serve) -> None:
-    before = shared_memory()
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("exit 1", "tritonserver ended with status 1; its log says: no room"),
+        ("kill -9 $$", "tritonserver ended with status -9 (SIGKILL; the kernel does so when "),
+    ],
+    ids=["itself", "killed"],
+)
+def test_only_what_ends_by_itself_has_last_words(end: str, said: str, tmp_path: Path) -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    shell = ["/bin/sh", "-c", f"echo '{now} E 1 x.cc:1] \"no room\"'; {end}"]
+    process = TritonProcess(shell, dict(os.environ), tmp_path / "log")
+    while (failure := process.failure()) is None:
+        time.sleep(0.01)
+    process.end(0)
+    assert failure.startswith(said) and ("no room" in failure) == ("no room" in said)
+
+
+def test_a_signal_during_the_start_ends_it(start: Serve, temporary: Path) -> None:
     process = start()
-    time.sleep(2.5)
-    pids = descendants(process.pid)
+    while not (pids := descendants(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.02)
     process.terminate()
-    process.wait(timeout=8)
-    assert wait_until_gone(pids, 1)
-    assert shared_memory() == before
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, output, error) == (0, "", "")
+    assert wait_until_gone(pids, 10)
+    assert not list(temporary.iterdir())
 
 
 def test_a_taken_port(start: Serve) -> None:
@@ -180,22 +156,24 @@ def test_a_taken_port(start: Serve) -> None:
         taken.listen()
         for option in ("--grpc-port", "--metrics-port"):
             process = start(option, str(taken.getsockname()[1]))
-            _, error = process.communicate(timeout=30)
+            _, error = process.communicate(timeout=60)
             assert process.returncode == 1
             assert "expected a free port" in error and option in error
             assert error.count("\n") == 1
 
 
-def test_a_repository_without_artefacts(
+def test_a_repository_without_artifacts(
     start: Serve, empty_repository: Path, tmp_path: Path
 ) -> None:
     process = start("--model-repository", str(empty_repository), "--target", "torchscript")
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "slimsam_encoder/1/model.pt" in error and "slimsam-build --checkpoint demo" in error
+    assert (
+        "slimsam_encoder/1/model.pt" in error and "slimsam-build build --checkpoint demo" in error
+    )
     assert error.count("\n") == 1
     process = start("--model-repository", str(tmp_path / "nothing"))
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 1 and "config.pbtxt" in error
 
 
@@ -207,18 +185,12 @@ def test_a_path_that_triton_cannot_start_from(empty_repository: Path, name: str)
         EmbeddedServer(unfit).start()
 
 
-def test_a_path_with_signs_that_do_no_harm(demo_repository: Path, tmp_path: Path) -> None:
-    link = tmp_path / "a-b_c~d#e=f,g@h+i%j^k:l.m"
-    link.symlink_to(demo_repository)
-    with EmbeddedServer(link) as server, SlimSam(server.grpc_url) as sam:
-        assert sam.ready()
-
-
-def test_a_damaged_artefact(empty_repository: Path) -> None:
-    for model in ("slimsam_encoder", "slimsam_decoder"):
+def test_a_damaged_artifact(empty_repository: Path) -> None:
+    for model in ("slimsam_encoder", "slimsam_decoder", "slimsam_decoder_bulk"):
         for name in ("model.xml", "model.bin"):
             (empty_repository / model / "1" / name).write_bytes(b"not a model")
-    with pytest.raises(ServerError, match="tritonserver ended with status"):
+    message = "tritonserver ended with status 1; its log says: failed to load 'slimsam_.*coder'"
+    with pytest.raises(ServerError, match=message):
         EmbeddedServer(empty_repository).start()
 
 
@@ -250,18 +222,8 @@ def test_a_missing_libpython(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         tritonserver.libpython_directory()
 
 
-def test_two_servers_do_not_disturb_each_other(demo_repository: Path) -> None:
-    with EmbeddedServer(demo_repository) as first:
-        with EmbeddedServer(demo_repository) as second:
-            assert first.grpc_url != second.grpc_url
-        assert probe(first.grpc_url, 30) is None
-
-
-def test_admin_protocols_are_restricted(demo_repository: Path) -> None:
-    with (
-        EmbeddedServer(demo_repository) as server,
-        triton.InferenceServerClient(server.grpc_url) as client,
-    ):
+def test_admin_protocols_are_restricted(demo_server: EmbeddedServer) -> None:
+    with triton.InferenceServerClient(demo_server.grpc_url) as client:
         for call in (
             client.get_model_repository_index,
             lambda: client.load_model("slimsam"),
@@ -272,3 +234,91 @@ def test_admin_protocols_are_restricted(demo_repository: Path) -> None:
             with pytest.raises(InferenceServerException, match="restricted"):
                 call()
         assert client.is_server_ready()
+
+
+def test_started_twice_it_goes_on_once(demo_server: EmbeddedServer) -> None:
+    url, processes = demo_server.grpc_url, demo_server.processes()
+    with pytest.raises(ServerError, match="expected a server that is not started"):
+        demo_server.start()
+    assert (demo_server.grpc_url, demo_server.processes()) == (url, processes)
+    assert demo_server.failure() is None
+
+
+def test_a_forked_process_neither_stops_nor_starts_its_parents_server(
+    demo_server: EmbeddedServer,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            demo_server.stop()
+            with pytest.raises(ServerError, match=f"by process {os.getppid()}"):
+                demo_server.start()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert demo_server.failure() is None
+    assert probe(demo_server.grpc_url, 30) is None
+
+
+def test_a_second_server_at_a_path_with_signs_started_by_a_thread_that_ends(
+    demo_server: EmbeddedServer, demo_repository: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "a-b_c~d#e=f,g@h+i%j^k:l.m"
+    link.symlink_to(demo_repository)
+    server = EmbeddedServer(link)
+    starter = threading.Thread(target=server.start)
+    starter.start()
+    starter.join()
+    while Path(f"/proc/self/task/{starter.native_id}").exists():
+        time.sleep(0.01)  # the kernel's thread outlives Python's by a moment
+    try:
+        assert server.failure() is None
+        assert probe(server.grpc_url, 30) is None
+        assert demo_server.grpc_url != server.grpc_url
+        pids = server.processes()
+    finally:
+        server.stop()
+    assert wait_until_gone(pids, 10)
+    assert probe(demo_server.grpc_url, 30) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "tensorrt"}, "target: expected one of openvino, .*got 'tensorrt'"),
+        ({"target": None}, "target: expected one of .*got None"),
+        ({"target": ["openvino"]}, "target: expected one of"),
+        ({"grpc_port": "8001"}, "grpc_port: expected an integer within 0..65535, got '8001'"),
+        ({"metrics_port": 8002.0}, "metrics_port: expected an integer"),
+        ({"grpc_port": True}, "grpc_port: expected an integer"),
+        ({"grpc_port": -1}, "grpc_port: expected an integer within 0..65535, got -1"),
+        ({"metrics_port": 70_000}, "metrics_port: expected an integer within 0..65535"),
+        ({"model_repository": None}, "model_repository: expected a path, got None"),
+        ({"model_repository": b"models"}, "model_repository: expected a path"),
+        ({"backends": 3}, "backends: expected a path, got 3"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_an_argument_of_a_wrong_type_or_range(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ServerError, match=message):
+        EmbeddedServer(**{"model_repository": "models", **arguments})
+
+
+def test_a_port_is_an_integer_of_any_type(demo_repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = np.int64(taken.getsockname()[1])
+        with pytest.raises(ServerError, match=f"grpc port {port}: expected a free port"):
+            EmbeddedServer(demo_repository, grpc_port=port).start()  # type: ignore[arg-type]
+
+
+def test_a_temporary_directory_without_room(start: Serve, temporary: Path) -> None:
+    process = start(shell='ulimit -f 100; exec "$@"')  # of 1,024 bytes in bash, of 512 in others
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    assert f"temporary directory {temporary}: expected room" in error and "File too large" in error
+    assert error.count("\n") == 1 and not list(temporary.iterdir())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import concurrent.futures
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from clicking import click as ask_for_masks, masks_of, upload
+from inference_counts import counts, settled_counts
 from numpy.typing import NDArray
 from skimage import data
 
-from slimsam_build.checkpoints import load_checkpoint
-from slimsam_build.graphs import Decoder, Encoder
-from slimsam_build.targets import find_target
 from slimsam_client import (
     BatchError,
     Embedding,
@@ -25,7 +24,8 @@ from slimsam_client import (
     PromptError,
     SlimSam,
 )
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.contract import CLICK, DECODER, ENCODER
+from slimsam_client.everything.remote import to_png
 from slimsam_server import EmbeddedServer
 
 TIMEOUT = 120.0
@@ -33,34 +33,11 @@ TIMEOUT = 120.0
 
 @pytest.fixture(scope="module")
 def serve_demo(
-    demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
+    demo_torchscript: Path, demo_server: EmbeddedServer
 ) -> Iterator[Callable[[str], EmbeddedServer]]:
-    """Serve the demo checkpoint for a target, once."""
-    directory = tmp_path_factory.mktemp("many") / "repository"
-    shutil.copytree(demo_repository, directory)
-    model = load_checkpoint("demo").model
-    target = find_target("torchscript", "fp32")
-    # Without the parity gate, which is tested elsewhere and takes longer than all of this.
-    for spec, graph in ((ENCODER, Encoder(model)), (DECODER, Decoder(model))):
-        target.export(graph.eval(), spec, directory / spec.name / "1" / target.ARTEFACT, "fp32")
-    servers: dict[str, EmbeddedServer] = {}
-
-    def for_target(name: str) -> EmbeddedServer:
-        if name not in servers:
-            servers[name] = EmbeddedServer(directory, name)
-            servers[name].start()
-        return servers[name]
-
-    yield for_target
-    for server in servers.values():
-        server.stop()
-
-
-def counts(url: str, model: str) -> tuple[int, int]:
-    """How many inferences and how many executions there were."""
-    with triton.InferenceServerClient(url) as client:
-        statistics = client.get_inference_statistics(model).model_stats[0]
-        return statistics.inference_count, statistics.execution_count
+    """Serve the demo checkpoint for openvino or torchscript, once."""
+    with EmbeddedServer(demo_torchscript, "torchscript") as server:
+        yield {"openvino": demo_server, "torchscript": server}.__getitem__
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +69,9 @@ def test_the_server_batches_a_list(
     connect: Any,
 ) -> None:
     url = serve_demo("torchscript").grpc_url
-    before = counts(url, ENCODER.name)
+    before = settled_counts(url, ENCODER.name)
     together = connect(url, TIMEOUT).embed(pictures)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (after := counts(url, ENCODER.name))[0] - before[0] < len(pictures):
         assert time.monotonic() < deadline  # Triton counts after it has answered
     assert after[0] - before[0] == len(pictures)
@@ -173,3 +150,30 @@ def test_prompts_of_different_lengths_are_answered_as_if_alone(
     # They differ from one another, so that a mix-up would show.
     scores = together.scores
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(scores, scores[1:], strict=False))
+
+
+def test_clicks_of_several_users_make_batches(
+    serve_demo: Callable[[str], EmbeddedServer],
+    pictures: list[NDArray[np.uint8]],
+    alone: tuple[list[Embedding], list[Prediction]],
+) -> None:
+    """On pictures that the server keeps; and each gets its own masks."""
+    url = serve_demo("torchscript").grpc_url
+    with triton.InferenceServerClient(url) as client:
+        ids = [upload(client, to_png(picture)) for picture in pictures]
+        before = [settled_counts(url, model.name) for model in (CLICK, DECODER)]
+        with concurrent.futures.ThreadPoolExecutor(len(ids)) as pool:
+            answers = [
+                pool.submit(ask_for_masks, client, image_id, points=click(index), masks="all")
+                for _ in range(8)
+                for index, image_id in enumerate(ids)
+            ]
+        after = [settled_counts(url, model.name) for model in (CLICK, DECODER)]
+    for (inferences, executions), (more, executed) in zip(before, after, strict=True):
+        assert more - inferences == len(answers)
+        assert executed - executions < len(answers)
+    for place, answer in enumerate(answers):
+        expected = alone[1][place % len(ids)]
+        assert np.abs(answer.result()["scores"][0] - expected.scores).max() < 1e-3
+        masks = masks_of(answer.result(), expected.masks.shape[-2:])[0]
+        assert (masks != expected.masks).mean() < 1e-3

@@ -41,7 +41,7 @@ IMAGES: dict[str, Callable[[], tuple[Any, NDArray[np.uint8]]]] = {
     "coffee 400x600": lambda: (Image.fromarray(data.coffee()), data.coffee()),
     "chelsea, odd 299x447": lambda: (data.chelsea()[:299, :447], data.chelsea()[:299, :447]),
     "rocket RGBA": lambda: (with_alpha(data.rocket()), data.rocket()),
-    "coins grey": lambda: (data.coins(), np.repeat(data.coins()[..., None], 3, axis=2)),
+    "coins gray": lambda: (data.coins(), np.repeat(data.coins()[..., None], 3, axis=2)),
     "chelsea EXIF-rotated": lambda: (
         exif_rotated(data.chelsea()),
         np.rot90(np.asarray(Image.open(io.BytesIO(exif_rotated(data.chelsea())))), -1),
@@ -74,8 +74,18 @@ class Reference:
         self.inputs = self.processor(np.ascontiguousarray(pixels), return_tensors="pt")
         self.size = pixels.shape[:2]
         self.embeddings = model.get_image_embeddings(self.inputs["pixel_values"])
+        self.known: dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
 
-    def predict(
+    def predict(self, **prompts: Any) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Masks (P, M, H, W) and scores (P, M), computed once for both targets."""
+        if prompts.get("mask_input") is not None:  # which is the target's own answer
+            return self.compute(**prompts)
+        key = repr(sorted(prompts.items()))
+        if key not in self.known:
+            self.known[key] = self.compute(**prompts)
+        return self.known[key]
+
+    def compute(
         self,
         points: Any = None,
         labels: Any = None,
@@ -83,7 +93,6 @@ class Reference:
         mask_input: Any = None,
         multimask_output: bool = True,
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Masks (P, M, H, W) and scores (P, M)."""
         height, width = self.inputs["reshaped_input_sizes"][0].tolist()
         scale = torch.tensor([width / self.size[1], height / self.size[0]])
         arguments: dict[str, torch.Tensor] = {}
@@ -136,8 +145,13 @@ def assert_equal(
     assert np.abs(prediction.scores - scores).max() <= 1e-2, what
 
 
-@pytest.mark.parametrize("name", list(IMAGES))
-@pytest.mark.parametrize("target", ["openvino", "torchscript"])
+# What an image can get wrong lies in the client, so one target takes them all, and one image every
+# kind of prompt.
+ODD = "chelsea, odd 299x447"
+PAIRS = [("openvino", name) for name in IMAGES] + [("torchscript", ODD)]
+
+
+@pytest.mark.parametrize(("target", "name"), PAIRS)
 def test_served_masks_equal_sam_model(
     target: str,
     name: str,
@@ -150,20 +164,23 @@ def test_served_masks_equal_sam_model(
         embedding = sam.embed(given)
         assert embedding.original_size == pixels.shape[:2]
         all_prompts = prompts_for(*pixels.shape[:2])
-        for kind, prompts in all_prompts.items():
-            for multimask in (True, False):
+        # One kind per image, so that all are covered.
+        kinds = list(all_prompts)
+        index = list(IMAGES).index(name)
+        some = [kinds[index], kinds[(index + 1) % len(kinds)]]
+        for kind in kinds if name == ODD else some:
+            prompts = all_prompts[kind]
+            for multimask in (True, False) if name == ODD else (True,):
                 prediction = sam.predict(embedding, **prompts, multimask_output=multimask)
-                expected = reference.predict(**prompts, multimask_output=multimask)
+                expected = reference.predict(multimask_output=multimask, **prompts)
                 assert_equal(prediction, *expected, f"predict, {kind}, multimask {multimask}")
         first = sam.predict(embedding, **all_prompts["click"])
         refining = {**all_prompts["click"], "mask_input": first.low_res_logits[first.best]}
-        for prompts in (refining, {"mask_input": refining["mask_input"]}):
+        for prompts in (refining, {"mask_input": refining["mask_input"]}) if name == ODD else ():
             assert_equal(
                 sam.predict(embedding, **prompts), *reference.predict(**prompts), "mask_input"
             )
-        # Through the ensemble, the image goes along; one kind per image, so that all are covered.
-        kinds = list(all_prompts)
-        index = list(IMAGES).index(name)
-        for kind in {kinds[index], kinds[(index + 1) % len(kinds)]}:
+        for kind in some:  # through the ensemble, the image goes along
             prediction = sam.segment(given, **all_prompts[kind])
-            assert_equal(prediction, *reference.predict(**all_prompts[kind]), f"segment, {kind}")
+            expected = reference.predict(multimask_output=True, **all_prompts[kind])
+            assert_equal(prediction, *expected, f"segment, {kind}")

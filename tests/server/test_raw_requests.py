@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import concurrent.futures
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
-from raw_requests import MALFORMED, decoder_inputs, infer
+from inference_counts import settled_counts
+from raw_requests import (
+    IMPOSSIBLE_SIZES,
+    MALFORMED,
+    assert_forbidden_are_nan,
+    decoder_inputs,
+    encoder_inputs,
+    ensemble_inputs,
+    infer,
+    nan_prompts,
+)
 from skimage import data
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.resident_memory import resident_mib
 from slimsam_client import Embedding, SlimSam
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, ENSEMBLE
 from slimsam_server import EmbeddedServer
-from slimsam_server.launch import _children
 from slimsam_server.probe import probe
 
 
-@pytest.fixture(scope="module")
-def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(demo_repository) as running:
-        yield running
-
-
-def resident_mib(pid: int) -> float:
-    total = 0
-    for process in [pid, *_children(pid)]:
-        status = Path(f"/proc/{process}/status").read_text()
-        total += int(status.split("VmRSS:")[1].split()[0])
-    return total / 1024
+@pytest.fixture
+def server(demo_server: EmbeddedServer) -> EmbeddedServer:
+    """The one that many other tests use, too: what goes wrong here must not go on there."""
+    return demo_server
 
 
 def test_malformed_requests_fail_alone(server: EmbeddedServer) -> None:
     good = decoder_inputs()
     expected = infer(server.grpc_url, DECODER.name, good).as_numpy("low_res_masks")
-    assert server._process is not None
-    before = resident_mib(server._process.pid)
+    before = resident_mib(server.processes())
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         good_ones = []
         bad_ones = {}
@@ -55,36 +53,38 @@ def test_malformed_requests_fail_alone(server: EmbeddedServer) -> None:
         for future in good_ones:
             assert np.array_equal(future.result().as_numpy("low_res_masks"), expected)
     assert probe(server.grpc_url, 30) is None
-    assert resident_mib(server._process.pid) - before < 1024
+    assert resident_mib(server.processes()) - before < 1024
 
 
-@pytest.mark.parametrize("size", [(0, 10), (10, 0), (-1, 5), (1025, 10), (10, 100_000)])
-def test_an_impossible_image_size(server: EmbeddedServer, size: tuple[int, int]) -> None:
-    arrays = {
-        "image": np.zeros((1, 1024, 1024, 3), np.uint8),
-        "input_size": np.array([size], np.int32),
-    }
-    with pytest.raises(InferenceServerException, match="input_size: expected") as caught:
-        infer(server.grpc_url, ENCODER.name, arrays)
-    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+def test_forbidden_values_are_answered_with_nan(server: EmbeddedServer) -> None:
+    assert_forbidden_are_nan(server.grpc_url)
 
 
-def test_no_prompts_give_an_empty_answer(server: EmbeddedServer) -> None:
-    answer = infer(server.grpc_url, DECODER.name, decoder_inputs(prompts=0))
-    assert answer.as_numpy("low_res_masks").shape == (1, 0, 4, 256, 256)
-    assert answer.as_numpy("iou_predictions").shape == (1, 0, 4)
+@pytest.mark.parametrize("size", IMPOSSIBLE_SIZES)
+def test_an_impossible_image_size_is_answered_with_nan(
+    server: EmbeddedServer, size: tuple[int, int]
+) -> None:
+    input_size = np.array([size], np.int32)
+    answer = infer(server.grpc_url, ENCODER.name, {**encoder_inputs(), "input_size": input_size})
+    assert np.isnan(answer.as_numpy("image_embeddings")).all()
+    through = infer(
+        server.grpc_url, ENSEMBLE.name, {**ensemble_inputs(2), "input_size": input_size}
+    )
+    assert nan_prompts(through) == [True, True]
 
 
-def statistics(url: str, model: str) -> tuple[int, int]:
-    """Inferences and executions, once they stand still: Triton counts after it has answered."""
-    found = None
-    with triton.InferenceServerClient(url) as client:
-        while True:
-            stats = client.get_inference_statistics(model).model_stats[0]
-            before, found = found, (stats.inference_count, stats.execution_count)
-            if found == before:
-                return found
-            time.sleep(0.3)
+def test_prompts_of_many_points_take_several_requests(server: EmbeddedServer) -> None:
+    points = np.random.default_rng(0).uniform(0, 400, (20, 60, 2))
+    with SlimSam(server.grpc_url, timeout=120) as sam:
+        embedding = sam.embed(data.coffee())
+        before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+        together = sam.predict(embedding, points=points)
+        after = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+        assert after - before == 2  # 16 and 4 prompts
+        for index in (0, 15, 16, 19):
+            alone = sam.predict(embedding, points=points[index])
+            assert np.abs(together.scores[index] - alone.scores).max() < 1e-3
+            assert (together.masks[index] != alone.masks).mean() < 1e-3
 
 
 @pytest.mark.parametrize("target", ["torchscript", "openvino"])
@@ -98,7 +98,7 @@ def test_concurrent_clients_get_their_own_masks(
         plain = sam.embed(image)
         embeddings = [plain, sam.embed(image[:, ::-1])]
         alone = [sam.predict(embeddings[i % 2], points=[click]) for i, click in enumerate(clicks)]
-        inferences, executions = statistics(url, DECODER.name)
+        inferences, executions = settled_counts(url, DECODER.name)
 
         def click(index: int) -> Any:
             embedding: Embedding = embeddings[index % 2]
@@ -113,7 +113,7 @@ def test_concurrent_clients_get_their_own_masks(
         np.abs(a.scores - b.scores).max() for a, b in zip(alone, alone[2:], strict=False)
     ]
     assert min(differences) > 1e-3, "answers must differ for this test to tell them apart"
-    more_inferences, more_executions = statistics(url, DECODER.name)
+    more_inferences, more_executions = settled_counts(url, DECODER.name)
     assert more_inferences - inferences == 16
     if target == "torchscript":
         assert more_executions - executions < 16

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import SamModel
 
 from slimsam_build.checkpoints import load_checkpoint
-from slimsam_build.demo.samples import HELD_OUT_SEED, bounding_box, inner_point, normalise
+from slimsam_build.demo.samples import HELD_OUT_SEED, bounding_box, inner_point, normalize
 from slimsam_build.demo.scenes import draw_scene
 from slimsam_client.contract import IMAGE_SIZE
 
@@ -48,7 +48,7 @@ def evaluate(model: SamModel, scenes: int, first: int = HELD_OUT_SEED) -> Qualit
         points = torch.tensor([[inner_point(rng, mask)] for mask in scene.masks]).float()
         corners = torch.tensor([bounding_box(mask) for mask in scene.masks]).float()
         with torch.inference_mode():
-            embeddings = model.get_image_embeddings(normalise(scene.image)[None])
+            embeddings = model.get_image_embeddings(normalize(scene.image)[None])
             by_click = model(image_embeddings=embeddings, input_points=points[None])
             by_box = model(image_embeddings=embeddings, input_boxes=corners[None])
         clicks += _best_of_three(by_click.pred_masks[0], scene.masks)

@@ -59,7 +59,7 @@ def new_model(seed: int = 0) -> SamModel:
 
 
 def encode(model: SamModel, pixels: Tensor) -> Tensor:
-    """Embed crops: normalised pixels (B, 3, S, S), S a multiple of 128, to (B, 256, S/16, S/16)."""
+    """Embed crops: normalized pixels (B, 3, S, S), S a multiple of 128, to (B, 256, S/16, S/16)."""
     vision = model.vision_encoder
     tokens = vision.patch_embed.projection(pixels).permute(0, 2, 3, 1)
     for layer in vision.layers:
@@ -117,8 +117,8 @@ def decode(
     top, left = offset
     shift = torch.tensor([left, top]) * PATCH_SIZE
     positions = model.shared_image_embedding((coords + shift + 0.5)[:, None] / IMAGE_SIZE)[:, 0]
-    kinds = [prompts.not_a_point_embed, *prompts.point_embed]  # labels -1 .. 3
-    table = torch.cat([kind.weight for kind in kinds])
+    embeddings_of_labels = [prompts.not_a_point_embed, *prompts.point_embed]  # labels -1 .. 3
+    table = torch.cat([embedding.weight for embedding in embeddings_of_labels])
     sparse = torch.where(labels[..., None] >= 0, positions, 0.0) + table[labels + 1]
     if logits is None:
         dense = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(embeddings)
@@ -126,16 +126,15 @@ def decode(
         dense = prompts.mask_embed(logits)
     wide = model.get_image_wide_positional_embeddings()
     wide = wide[:, :, top : top + side, left : left + side].expand(len(embeddings), -1, -1, -1)
-    decoder = model.mask_decoder
-    arguments = (embeddings, wide, sparse[:, None], dense)
     # `multimask_output` only slices, so both kinds of answer come from one pass.
-    masks, scores = _all_outputs(decoder, *arguments)
+    masks, scores = _all_outputs(model.mask_decoder, embeddings, wide, sparse[:, None], dense)
     return masks[:, 0], scores[:, 0]
 
 
-def _all_outputs(decoder: SamMaskDecoder, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+def _all_outputs(
+    decoder: SamMaskDecoder, embeddings: Tensor, wide: Tensor, sparse: Tensor, dense: Tensor
+) -> tuple[Tensor, Tensor]:
     """Run `SamMaskDecoder` without its final slice: all four masks."""
-    embeddings, wide, sparse, dense = arguments
     groups = len(sparse)
     outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([outputs.expand(groups, 1, -1, -1), sparse], dim=2)

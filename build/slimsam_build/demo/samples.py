@@ -34,7 +34,7 @@ HELD_OUT_SEED = 1_000_000_000
 class Sample:
     """One image with K = OBJECTS_PER_IMAGE prompted objects (an object may occur twice)."""
 
-    pixels: Tensor  # (3, S, S) float32, normalised
+    pixels: Tensor  # (3, S, S) float32, normalized
     targets: Tensor  # (K, S / 4, S / 4) float32, covered part of each cell
     coords: Tensor  # (K, 2, 2) float32, (x, y) in the crop
     labels: Tensor  # (K, 2) int64
@@ -66,14 +66,14 @@ class Samples(IterableDataset[Sample]):
         prompts = [random_prompt(rng, scene.masks[index]) for index in chosen]
         masks = torch.from_numpy(scene.masks[chosen]).float()
         return Sample(
-            normalise(scene.image),
+            normalize(scene.image),
             F.avg_pool2d(masks[:, None], 4)[:, 0],
             torch.tensor(np.stack([coords for coords, _ in prompts])),
             torch.tensor(np.stack([labels for _, labels in prompts])),
         )
 
 
-def normalise(image: NDArray[np.uint8]) -> Tensor:
+def normalize(image: NDArray[np.uint8]) -> Tensor:
     """Turn (S, S, 3) uint8 into (3, S, S) float32, as SAM does."""
     mean, deviation = np.array((PIXEL_MEAN, PIXEL_STD), np.float32)
     return torch.from_numpy((image - mean) / deviation).permute(2, 0, 1).contiguous()

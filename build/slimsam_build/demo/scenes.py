@@ -16,7 +16,7 @@ LEAST_AREA = 600
 LEAST_VISIBLE = 0.3
 """Visible part of a silhouette below which an object is no object."""
 LEAST_CONTRAST = 40.0
-"""Colour distance, of 441, that an object has at least from what it is drawn over."""
+"""Color distance, of 441, that an object has at least from what it is drawn over."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def random_shape(
     largest = max(min(largest, 0.7 * size), smallest + 1)
     # Log-uniform: small things are as common as large ones.
     radius = float(np.exp(rng.uniform(np.log(smallest), np.log(largest)))) / 2
-    centre = rng.uniform(0.05 * size, 0.95 * size, 2)
+    center = rng.uniform(0.05 * size, 0.95 * size, 2)
     turn = rng.uniform(0, 2 * np.pi)
     squeeze = rng.uniform(0.5, 1.0)
     kind = rng.choice(6, p=[0.25, 0.2, 0.15, 0.1, 0.2, 0.1])
@@ -43,12 +43,12 @@ def random_shape(
     else:
         outline = _ellipse(64)
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    points = (outline * [1.0, squeeze] * radius) @ turned.T + centre
+    points = (outline * [1.0, squeeze] * radius) @ turned.T + center
     image = Image.new("1", (size, size))
     draw = ImageDraw.Draw(image)
     draw.polygon([tuple(p) for p in points], fill=1)
     if kind == 5:  # a ring
-        hole = (points - centre) * rng.uniform(0.35, 0.65) + centre
+        hole = (points - center) * rng.uniform(0.35, 0.65) + center
         draw.polygon([tuple(p) for p in hole], fill=0)
     return np.asarray(image, bool)
 

@@ -23,7 +23,7 @@ def random_texture(rng: np.random.Generator, size: int, photos: Photos = ()) -> 
     kind = rng.choice(6, p=[0.3, 0.25, 0.12, 0.08, 0.25, 0.0] if not photos else
                       [0.25, 0.2, 0.1, 0.05, 0.2, 0.2])  # fmt: skip
     first, second = rng.uniform(10, 245, (2, 3))
-    # A texture's two colours stay near each other, so that an object is one thing to the eye.
+    # A texture's two colors stay near each other, so that an object is one thing to the eye.
     second = first + (second - first) * rng.uniform(0.15, 0.5)
     if kind == 0:
         return np.full((size, size, 3), first, np.float32)

@@ -70,7 +70,7 @@ def _stage(text: str) -> Stage:
 
 
 class Training:
-    """The model, its optimiser, and how far they are.
+    """The model, its optimizer, and how far they are.
 
     Args:
         state: file that the training is saved to and resumed from.
@@ -88,7 +88,7 @@ class Training:
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
         others = [p for p in self.model.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0}]
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.05)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.05)
         # Positions are a fixed random code, as in SAM.
         self.model.shared_image_embedding.positional_embedding.requires_grad_(False)
         if state.exists():
@@ -140,7 +140,7 @@ class Training:
         """One step; returns the loss and the mean best-of-three IoU of clicks and of boxes."""
         rng = np.random.default_rng([self.step, 2])
         torch.manual_seed(self.step)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         offset = random_offset(rng, size)
         count = len(batch[0].targets)
@@ -158,10 +158,10 @@ class Training:
             loss = 0.5 * loss + 0.5 * self._refine(
                 rng, embeddings, coords, labels, logits.detach(), target, offset
             )
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         self._average()
         clicked = labels[:, 0] == 1
         return loss.item(), float(quality[clicked].mean()), float(quality[~clicked].mean())
@@ -180,8 +180,8 @@ class Training:
         earlier = logits[:, int(rng.integers(4))]
         clicks = [correction(rng, *pair) for pair in zip(earlier, target, strict=True)]
         more = torch.tensor([[point] for point, _ in clicks])
-        kinds = torch.tensor([[label] for _, label in clicks])
-        coords, labels = torch.cat([more, coords], dim=1), torch.cat([kinds, labels], dim=1)
+        more_labels = torch.tensor([[label] for _, label in clicks])
+        coords, labels = torch.cat([more, coords], dim=1), torch.cat([more_labels, labels], dim=1)
         with torch.autocast("cpu", torch.bfloat16):
             masks, scores = decode(
                 self.model, embeddings, coords, labels, earlier[:, None].clamp(-32, 32), offset
@@ -212,7 +212,7 @@ class Training:
                 "step": self.step,
                 "model": self.model.state_dict(),
                 "averaged": self.averaged.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
             },
             part,
         )
@@ -223,7 +223,7 @@ class Training:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def export(model: SamModel, directory: Path) -> None:

@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from slimsam_build.graphs.decoder import Decoder
 from slimsam_build.graphs.encoder import Encoder
+from slimsam_build.graphs.fused_decoder import FusedDecoder
+from slimsam_build.graphs.fused_encoder import FusedEncoder
+from slimsam_build.graphs.request_shapes import AnyShapeDecoder
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["AnyShapeDecoder", "Decoder", "Encoder", "FusedDecoder", "FusedEncoder"]

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayAttentionBlock
 
+from slimsam_build.graphs.channels_last import layer_norm, linear_to_patches
 from slimsam_build.graphs.prompt_embedding import MaskEmbedding, PointEmbedding, absent_bias
+from slimsam_build.graphs.request_values import nan_where, usable_inputs
 from slimsam_build.graphs.two_way import (
     ImageToToken,
     TokenAttention,
@@ -92,31 +94,41 @@ class MaskHead(nn.Module):
     brought into order once, at the end, when only four channels are left.
     """
 
+    hypernetworks: nn.Module
+
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         decoder = model.mask_decoder
-        self.lin1 = _upscale_linear(decoder.upscale_conv1)
-        self.norm = nn.LayerNorm(
-            decoder.upscale_layer_norm.normalized_shape, eps=decoder.upscale_layer_norm.eps
-        )
-        self.norm.load_state_dict(decoder.upscale_layer_norm.state_dict())
-        self.lin2 = _upscale_linear(decoder.upscale_conv2)
+        self.lin1 = linear_to_patches(decoder.upscale_conv1)
+        self.norm = layer_norm(decoder.upscale_layer_norm)
+        self.lin2 = linear_to_patches(decoder.upscale_conv2)
         self.channels1: int = decoder.upscale_conv1.out_channels
         self.channels2: int = decoder.upscale_conv2.out_channels
         self.hypernetworks = nn.ModuleList(
             FeedForward(mlp) for mlp in decoder.output_hypernetworks_mlps
         )
 
-    def forward(self, image: Tensor, mask_tokens: Tensor) -> Tensor:
-        """Make masks: (G, S, C) image tokens and (G, 4, C) mask tokens to (G, 4, 256, 256)."""
+    def forward(self, image: Tensor, mask_tokens: Tensor, refused: Tensor) -> Tensor:
+        """Make masks.
+
+        Args:
+            image: image tokens (G, S, C).
+            mask_tokens: (G, 4, C).
+            refused: (G, 1) bool, whose masks become NaN.
+
+        Returns:
+            (G, 4, 256, 256)
+        """
         n = EMBEDDING_SIZE
         groups = image.shape[0]
         x = self.lin1(image).reshape(groups, n * n * 4, self.channels1)
         x = self.lin2(F.gelu(self.norm(x))).reshape(groups, n * n * 16, self.channels2)
         hyper = []
-        for index, mlp in enumerate(self.hypernetworks):
+        for index, mlp in enumerate(self.hypernetworks.children()):
             hyper.append(mlp(mask_tokens[:, index]))
-        masks = torch.stack(hyper, dim=1) @ F.gelu(x).transpose(1, 2)  # (G, 4, S * 16)
+        # Here NaN costs nothing: the product carries a few numbers to all pixels.
+        weights = nan_where(refused.unsqueeze(2), torch.stack(hyper, dim=1))
+        masks = weights @ F.gelu(x).transpose(1, 2)  # (G, 4, S * 16)
         # y = 4 * row + 2 * a + c, x = 4 * column + 2 * b + d
         masks = masks.reshape(groups, NUM_MASKS, n, n, 2, 2, 2, 2)
         masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7)
@@ -132,6 +144,7 @@ class Decoder(nn.Module):
 
     output_tokens: Tensor
     image_pe: Tensor
+    final_attention: nn.Module
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -157,8 +170,14 @@ class Decoder(nn.Module):
         point_labels: Tensor,
         mask_input: Tensor,
         has_mask_input: Tensor,
+        refused: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Compute (B, P, 4, 256, 256) logits and (B, P, 4) predictions in the graph's precision."""
+        """Compute (B, P, 4, 256, 256) logits and (B, P, 4) predictions in the graph's precision.
+
+        They are NaN where `refused` (B, P), bool, is true.
+        """
+        if refused is None:
+            refused = torch.zeros_like(point_labels[:, :, 0], dtype=torch.bool)
         batch, prompts, points = point_labels.shape
         groups = batch * prompts
         sparse = self.points(point_coords, point_labels).flatten(0, 1)  # (G, N, C)
@@ -176,8 +195,9 @@ class Decoder(nn.Module):
         tokens = tokens + self.final_attention(query, image + self.image_pe, image)
         tokens = self.final_norm(tokens)
 
-        masks = self.head(image, tokens[:, 1 : 1 + NUM_MASKS])
-        scores = self.iou_head(tokens[:, 0])
+        groups_refused = refused.reshape(groups, 1)
+        masks = self.head(image, tokens[:, 1 : 1 + NUM_MASKS], groups_refused)
+        scores = nan_where(groups_refused, self.iou_head(tokens[:, 0]))
         return (
             masks.reshape(batch, prompts, NUM_MASKS, LOW_RES_SIZE, LOW_RES_SIZE),
             scores.reshape(batch, prompts, NUM_MASKS),
@@ -191,7 +211,7 @@ class Decoder(nn.Module):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Decode prompts.
+        """Decode prompts; those with values that the contract forbids get NaN (`request_values`).
 
         Args:
             image_embeddings: (B, 256, 64, 64) float16.
@@ -204,21 +224,15 @@ class Decoder(nn.Module):
             low_res_masks (B, P, 4, 256, 256) float16 logits, iou_predictions (B, P, 4) float32.
         """
         dtype = self.output_tokens.dtype
+        inputs, refused = usable_inputs(
+            image_embeddings, point_coords, point_labels, mask_input, has_mask_input
+        )
         masks, scores = self.decode(
-            image_embeddings.to(dtype),
-            point_coords,
-            point_labels,
-            mask_input.to(dtype),
-            has_mask_input.to(dtype),
+            inputs.image_embeddings.to(dtype),
+            inputs.point_coords,
+            inputs.point_labels,
+            inputs.mask_input.to(dtype),
+            inputs.has_mask_input.to(dtype),
+            refused,
         )
         return masks.to(torch.float16), scores.to(torch.float32)
-
-
-def _upscale_linear(conv: nn.ConvTranspose2d) -> nn.Linear:
-    """Turn a 2x2 transposed convolution of stride 2 into a product to (a, b, channel)."""
-    linear = nn.Linear(conv.in_channels, 4 * conv.out_channels)
-    with torch.no_grad():
-        linear.weight.copy_(conv.weight.permute(2, 3, 1, 0).flatten(0, 2))
-        if conv.bias is not None:
-            linear.bias.copy_(conv.bias.repeat(4))
-    return linear

@@ -1,10 +1,12 @@
 """The image encoder: uint8 image to embedding.
 
-Computes what `SamImageProcessor`'s normalisation and `SamModel.get_image_embeddings` compute, from
+Computes what `SamImageProcessor`'s normalization and `SamModel.get_image_embeddings` compute, from
 the same weights (SAM, arXiv 2304.02643, section 3; SlimSAM, arXiv 2312.05284).
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch.nn import functional as F
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
+from slimsam_build.graphs.channels_last import layer_norm, linear_of_patches
+from slimsam_build.graphs.request_values import nan_where, usable_size
 from slimsam_build.graphs.vision_attention import VisionAttention
 from slimsam_client.contract import (
     EMBEDDING_CHANNELS,
@@ -26,11 +30,13 @@ from slimsam_client.contract import (
 class VisionBlock(nn.Module):
     """One transformer block: attention in windows or over the whole grid, then an MLP."""
 
+    attention_class: ClassVar[type[VisionAttention]] = VisionAttention
+
     def __init__(self, source: SamVisionLayer) -> None:
         super().__init__()
         self.window: int = source.window_size or EMBEDDING_SIZE
         self.norm1 = source.layer_norm1
-        self.attention = VisionAttention(source.attn, self.window)
+        self.attention = self.attention_class(source.attn, self.window)
         self.norm2 = source.layer_norm2
         self.lin1 = source.mlp.lin1
         self.lin2 = source.mlp.lin2
@@ -64,16 +70,13 @@ class Encoder(nn.Module):
     mean: Tensor
     deviation: Tensor
     position: Tensor
+    block_class: ClassVar[type[VisionBlock]] = VisionBlock
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         vision = model.vision_encoder
         patches = vision.patch_embed.projection
-        # (16 * 16 * 3, C): the convolution as one matrix product over pixels in HWC order.
-        self.patch_embed = nn.Linear(patches.weight[0].numel(), patches.out_channels)
-        with torch.no_grad():
-            self.patch_embed.weight.copy_(patches.weight.permute(0, 2, 3, 1).flatten(1))
-            self.patch_embed.bias.copy_(patches.bias)
+        self.patch_embed = linear_of_patches(patches)  # (16 * 16 * 3, C), pixels in HWC order
         position = vision.pos_embed
         if position is None:
             position = torch.zeros(1, EMBEDDING_SIZE, EMBEDDING_SIZE, patches.out_channels)
@@ -82,13 +85,13 @@ class Encoder(nn.Module):
         self.register_buffer("steps", torch.arange(IMAGE_SIZE, dtype=torch.int32))
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
         self.register_buffer("deviation", torch.tensor(PIXEL_STD))
-        self.blocks = nn.ModuleList(VisionBlock(layer) for layer in vision.layers)
+        self.blocks = nn.ModuleList(self.block_class(layer) for layer in vision.layers)
         self.neck_conv1 = vision.neck.conv1
-        self.neck_norm1 = _channels_last(vision.neck.layer_norm1)
+        self.neck_norm1 = layer_norm(vision.neck.layer_norm1)
         self.neck_conv2 = vision.neck.conv2
-        self.neck_norm2 = _channels_last(vision.neck.layer_norm2)
+        self.neck_norm2 = layer_norm(vision.neck.layer_norm2)
 
-    def normalise(self, image: Tensor, input_size: Tensor) -> Tensor:
+    def normalize(self, image: Tensor, input_size: Tensor) -> Tensor:
         """Subtract SAM's mean, divide by its deviation, and zero what is not image.
 
         Args:
@@ -106,7 +109,7 @@ class Encoder(nn.Module):
     def embed(self, image: Tensor, input_size: Tensor) -> Tensor:
         """Compute the embedding in the graph's own precision, (B, 256, 64, 64)."""
         n = EMBEDDING_SIZE
-        pixels = self.normalise(image, input_size).to(self.patch_embed.weight.dtype)
+        pixels = self.normalize(image, input_size).to(self.patch_embed.weight.dtype)
         patches = pixels.reshape(-1, n, PATCH_SIZE, n, PATCH_SIZE, 3).transpose(2, 3)
         x = self.patch_embed(patches.reshape(-1, n, n, PATCH_SIZE * PATCH_SIZE * 3))
         x = x.to(self.position.dtype) + self.position
@@ -126,15 +129,10 @@ class Encoder(nn.Module):
             input_size: (B, 2) int32, (height, width) of the valid top-left part.
 
         Returns:
-            image_embeddings, (B, 256, 64, 64) float16.
+            image_embeddings, (B, 256, 64, 64) float16; NaN where a size is not within 1..1024.
         """
-        embeddings = self.embed(image, input_size).to(torch.float16)
+        size, refused = usable_size(input_size, IMAGE_SIZE)
+        embeddings = self.embed(image, size)
+        embeddings = nan_where(refused.unsqueeze(2).unsqueeze(3), embeddings).to(torch.float16)
         # Explicit: the OpenVINO backend wants every dim that the config fixes to be static.
         return embeddings.reshape(-1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
-
-
-def _channels_last(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """The same weights as a plain LayerNorm: `SamLayerNorm` permutes inside, we do it outside."""
-    plain = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
-    plain.load_state_dict(norm.state_dict())
-    return plain

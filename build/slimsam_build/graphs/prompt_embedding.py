@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamMaskEmbedding
 
+from slimsam_build.graphs.channels_last import layer_norm, linear_of_patches
 from slimsam_client.contract import (
     ABSENT,
     EMBEDDING_SIZE,
@@ -29,7 +30,7 @@ class PointEmbedding(nn.Module):
     """Points and box corners to sparse tokens."""
 
     frequencies: Tensor
-    kinds: Tensor
+    label_embeddings: Tensor
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -37,9 +38,9 @@ class PointEmbedding(nn.Module):
         frequencies = model.shared_image_embedding.positional_embedding.detach()
         self.register_buffer("frequencies", 2 * math.pi * frequencies)  # (2, C / 2)
         # Rows: background, foreground, box top-left, box bottom-right, not a point.
-        kinds = [embedding.weight.detach() for embedding in encoder.point_embed]
-        kinds.append(encoder.not_a_point_embed.weight.detach())
-        self.register_buffer("kinds", torch.cat(kinds))
+        embeddings = [embedding.weight.detach() for embedding in encoder.point_embed]
+        embeddings.append(encoder.not_a_point_embed.weight.detach())
+        self.register_buffer("label_embeddings", torch.cat(embeddings))
 
     def positions(self, coords: Tensor) -> Tensor:
         """Encode (..., 2) positions in [0, 1], (x, y), as (..., C) random Fourier features."""
@@ -49,9 +50,9 @@ class PointEmbedding(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
     def grid(self) -> Tensor:
-        """Encode the centres of the embedding's cells, (4096, C), row-major."""
-        centres = (torch.arange(EMBEDDING_SIZE) + 0.5) / EMBEDDING_SIZE
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        """Encode the centers of the embedding's cells, (4096, C), row-major."""
+        centers = (torch.arange(EMBEDDING_SIZE) + 0.5) / EMBEDDING_SIZE
+        y, x = torch.meshgrid(centers, centers, indexing="ij")
         return self.positions(torch.stack([x, y], dim=-1).flatten(0, 1))
 
     def forward(self, coords: Tensor, labels: Tensor) -> Tensor:
@@ -64,15 +65,15 @@ class PointEmbedding(nn.Module):
         Returns:
             (B, P, N, C)
         """
-        kinds = self.kinds
-        positions = self.positions((coords + 0.5) / IMAGE_SIZE).to(kinds.dtype)  # pixel centres
+        of_label = self.label_embeddings
+        positions = self.positions((coords + 0.5) / IMAGE_SIZE).to(of_label.dtype)  # pixel centers
         labels = labels.unsqueeze(3)
         tokens = torch.where(labels >= 0, positions, torch.zeros_like(positions))
-        tokens = tokens + (labels == 0).to(tokens.dtype) * kinds[0]
-        tokens = tokens + (labels == 1).to(tokens.dtype) * kinds[1]
-        tokens = tokens + (labels == 2).to(tokens.dtype) * kinds[2]
-        tokens = tokens + (labels == 3).to(tokens.dtype) * kinds[3]
-        return tokens + (labels == NOT_A_POINT).to(tokens.dtype) * kinds[4]
+        tokens = tokens + (labels == 0).to(tokens.dtype) * of_label[0]
+        tokens = tokens + (labels == 1).to(tokens.dtype) * of_label[1]
+        tokens = tokens + (labels == 2).to(tokens.dtype) * of_label[2]
+        tokens = tokens + (labels == 3).to(tokens.dtype) * of_label[3]
+        return tokens + (labels == NOT_A_POINT).to(tokens.dtype) * of_label[4]
 
 
 def absent_bias(labels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -91,11 +92,11 @@ class MaskEmbedding(nn.Module):
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         source: SamMaskEmbedding = model.prompt_encoder.mask_embed
-        self.lin1 = _patches_linear(source.conv1)
-        self.norm1 = _plain_norm(source.layer_norm1)
-        self.lin2 = _patches_linear(source.conv2)
-        self.norm2 = _plain_norm(source.layer_norm2)
-        self.lin3 = _patches_linear(source.conv3)
+        self.lin1 = linear_of_patches(source.conv1)
+        self.norm1 = layer_norm(source.layer_norm1)
+        self.lin2 = linear_of_patches(source.conv2)
+        self.norm2 = layer_norm(source.layer_norm2)
+        self.lin3 = linear_of_patches(source.conv3)
         self.register_buffer("no_mask", model.prompt_encoder.no_mask_embed.weight.detach()[0])
 
     def forward(self, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
@@ -117,19 +118,3 @@ class MaskEmbedding(nn.Module):
         x = self.lin3(F.gelu(self.norm2(x)))
         has = has_mask_input.unsqueeze(2)
         return has * x + (1 - has) * self.no_mask
-
-
-def _patches_linear(conv: nn.Conv2d) -> nn.Linear:
-    """Turn a convolution whose stride is its kernel into a product over (pixel, channel)."""
-    linear = nn.Linear(conv.weight[0].numel(), conv.out_channels)
-    with torch.no_grad():
-        linear.weight.copy_(conv.weight.permute(0, 2, 3, 1).flatten(1))
-        if conv.bias is not None:
-            linear.bias.copy_(conv.bias)
-    return linear
-
-
-def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
-    plain = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
-    plain.load_state_dict(norm.state_dict())
-    return plain

@@ -22,7 +22,7 @@ from transformers.models.sam.modeling_sam import SamAttention
 from slimsam_build.graphs.precision import softmax
 
 
-class _Projections(nn.Module):
+class Projections(nn.Module):
     """The four projections of an attention, and its heads."""
 
     def __init__(self, source: SamAttention) -> None:
@@ -40,8 +40,12 @@ class _Projections(nn.Module):
         shape = tokens.shape
         return tokens.reshape(shape[0], shape[1], self.heads, self.head_dim).transpose(1, 2)
 
+    def join(self, attended: Tensor) -> Tensor:
+        """Join the heads again: (G, heads, T, d) to (G, T, heads * d)."""
+        return attended.transpose(1, 2).flatten(2)
 
-class TokenAttention(_Projections):
+
+class TokenAttention(Projections):
     """Self-attention of the prompt tokens; absent tokens are not attended to."""
 
     def forward(self, query: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -51,10 +55,10 @@ class TokenAttention(_Projections):
         v = self.split(self.v_proj(value))
         scores = q @ k + bias.unsqueeze(1).unsqueeze(2)
         attended = softmax(scores, dim=3) @ v  # (G, heads, T, d)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return self.out_proj(self.join(attended))
 
 
-class TokenToSharedImage(_Projections):
+class TokenToSharedImage(Projections):
     """Tokens attend to image tokens that all prompts of an image share."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -72,7 +76,7 @@ class TokenToSharedImage(_Projections):
         return self.out_proj(attended)
 
 
-class TokenToImage(_Projections):
+class TokenToImage(Projections):
     """Tokens attend to their own prompt's image tokens."""
 
     key_weight: Tensor
@@ -96,10 +100,10 @@ class TokenToImage(_Projections):
         scores = scores.reshape(groups, self.heads, count, key.shape[1])
         mixed = softmax(scores, dim=3).flatten(1, 2) @ value  # (G, heads * T, C)
         attended = mixed.reshape(groups, self.heads, count, channels) @ self.value_weight
-        return self.out_proj(attended.transpose(1, 2).flatten(2) + self.v_proj.bias)
+        return self.out_proj(self.join(attended) + self.v_proj.bias)
 
 
-class ImageToToken(_Projections):
+class ImageToToken(Projections):
     """Image tokens, shared or a prompt's own, attend to the prompt's tokens."""
 
     query_weight: Tensor

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
-from slimsam_build.graphs.precision import softmax
+from slimsam_build.graphs.attend import attend
 
 ROWS_AT_ONCE = 32
 """Grid rows of queries per step of global attention: 32 x 64 queries x 4096 keys per head, whose
@@ -99,14 +99,6 @@ class VisionAttention(nn.Module):
                 rel_w = (grid.transpose(2, 3) @ self.rel_pos_w).transpose(2, 3)
                 bias = rel_h.unsqueeze(5) + rel_w.unsqueeze(4)
                 bias = bias.reshape(groups, self.heads, rows * n, n * n)
-            outputs.append(_attend(query, k, v, bias))
+            outputs.append(attend(query, k, v, bias))
         attended = torch.cat(outputs, dim=2).transpose(1, 2)
         return self.proj(attended.flatten(2))
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Softmax of products, by one operator where the runtime has one."""
-    if not torch.onnx.is_in_onnx_export():
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-    scores = query @ key.transpose(2, 3)
-    return softmax(scores if bias is None else scores + bias, dim=3) @ value

@@ -1,54 +1,88 @@
-"""Targets: each module turns graphs into artefacts of one runtime, and runs them for the gate.
-
-All have the same shape:
-
-    ARTEFACT      file name in the version directory
-    FILES         all files that belong to the artefact
-    BATCHES       whether one execution may hold several rows
-    REFUSED       precision -> why this target does not offer it
-    export(graph, spec, path, precision)    write the artefact
-    load(path, spec, precision) -> Run      run it, as its Triton backend would
-"""
+"""The table of targets: every fact about a runtime that artifacts are made for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final
 
-from torch import nn
+import torch
 
 from slimsam_build.errors import TargetError
-from slimsam_build.targets import onnxruntime, openvino, tensorrt, torchscript
-from slimsam_build.targets.run import Run
-from slimsam_client.contract import ModelSpec
+from slimsam_build.graphs import AnyShapeDecoder, Encoder, FusedDecoder, FusedEncoder
+from slimsam_build.repository import ARTIFACTS
+from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
+from slimsam_build.targets.target import Finish, Graphs, Target
+from slimsam_build.targets.tensorrt import export as tensorrt_export, plan, rehearsal
+from slimsam_client.contract import DECODER, ENCODER
 
-
-class Target(Protocol):
-    """What a target module offers."""
-
-    ARTEFACT: str
-    FILES: tuple[str, ...]
-    BATCHES: bool
-    REFUSED: Mapping[str, str]
-
-    def export(self, graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
-        """Write an artefact."""
-
-    def load(self, path: Path, spec: ModelSpec, precision: str) -> Run:
-        """Load an artefact, to be run on arrays."""
-
+FEWEST_OPERATIONS: Final[Graphs] = {ENCODER: Encoder, DECODER: AnyShapeDecoder}
+"""The graphs that a CPU computes soonest, and that take every request which Triton lets through."""
+FUSED: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: FusedDecoder}
+"""The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
+decoder takes P and N from 1 on, up to what the plan's profiles have."""
 
 TARGETS: Final[dict[str, Target]] = {
-    "torchscript": cast(Target, torchscript),
-    "onnxruntime": cast(Target, onnxruntime),
-    "openvino": cast(Target, openvino),
-    "tensorrt": cast(Target, tensorrt),
+    target.name: target
+    for target in (
+        Target(
+            name="torchscript",
+            files=ARTIFACTS["torchscript"],
+            batches=True,
+            graphs=FEWEST_OPERATIONS,
+            export=torchscript_target.export,
+            load=torchscript_target.load,
+            refused_without_cuda={
+                "fp16": "its CPU kernels are slower than fp32 and this machine has no CUDA device; "
+                "build on the GPU, or use fp32 or bf16"
+            },
+            uses_cuda=True,
+        ),
+        Target(
+            name="onnxruntime",
+            files=ARTIFACTS["onnxruntime"],
+            batches=True,
+            graphs=FEWEST_OPERATIONS,
+            export=onnx_target.export,
+            load=onnx_target.load,
+            refused={
+                "fp16": "ONNX Runtime's CPU kernels compute it as fp32 between casts; use fp32",
+                "bf16": "ONNX Runtime's CPU kernels do not cover it; use fp32, or target openvino",
+            },
+        ),
+        Target(
+            name="openvino",
+            files=ARTIFACTS["openvino"],
+            # Triton's backend wants every dim that the config fixes to be static, the batch too,
+            # and a CPU gains nothing from batches.
+            batches=False,
+            graphs=FEWEST_OPERATIONS,
+            export=openvino_target.export,
+            load=openvino_target.load,
+            refused={
+                "fp16": "CPUs compute it as fp32, and stored weights of half the size save a few "
+                "megabytes only; use fp32, or bf16 where the processor has it"
+            },
+        ),
+        Target(
+            name="tensorrt",
+            files=("model.tensorrt.onnx",),
+            batches=True,
+            graphs=FUSED,
+            export=tensorrt_export.export,
+            load=tensorrt_export.load,
+            finish=Finish(
+                artifact=ARTIFACTS["tensorrt"][0],
+                missing=plan.missing,
+                build=plan.build_plan,
+                load=plan.load_plan,
+                rehearse=rehearsal.rehearse_job,
+            ),
+        ),
+    )
 }
 
 
 def find_target(name: str, precision: str) -> Target:
-    """Look a target up and check that it offers the precision.
+    """Look a target up and check that it offers the precision on this machine.
 
     Raises:
         TargetError: no such target, or not in that precision; with the reason.
@@ -56,6 +90,9 @@ def find_target(name: str, precision: str) -> Target:
     if name not in TARGETS:
         raise TargetError(f"target {name!r}: expected one of {', '.join(TARGETS)}")
     target = TARGETS[name]
-    if precision in target.REFUSED:
-        raise TargetError(f"target {name} in {precision}: {target.REFUSED[precision]}")
+    refused = dict(target.refused)
+    if not torch.cuda.is_available():
+        refused |= target.refused_without_cuda
+    if precision in refused:
+        raise TargetError(f"target {name} in {precision}: {refused[precision]}")
     return target

@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 from slimsam_client.cli import everything, export_coco, health, segment
-from slimsam_client.cli.status import EXPLANATION, FAILED, INTERRUPTED, WRONG
+from slimsam_client.cli.messages import complain, escape_unencodable, printable
+from slimsam_client.cli.status import EXPLANATION, FAILED, INTERRUPTED, USAGE
 from slimsam_client.errors import MissingExtraError, SlimSamError
 
 COMMANDS = {
@@ -26,28 +28,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: see `status`.
     """
+    escape_unencodable()
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where a shell closed it
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("slimsam: interrupted", file=sys.stderr)
+        complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # who read our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except SlimSamError as error:
-        print(f"slimsam: error: {error}", file=sys.stderr)
-        return WRONG if isinstance(error, ValueError | MissingExtraError) else FAILED
+        complain(f"error: {error}")
+        return USAGE if isinstance(error, ValueError | MissingExtraError) else FAILED
     except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"slimsam: error: {said}", file=sys.stderr)
-        return WRONG
+        complain(
+            f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}"
+        )
+        return USAGE
+    except UnicodeError as error:  # a file's name cannot be encoded in the system's encoding
+        complain(f"error: expected names of files in the system's encoding, got another: {error}")
+        return USAGE
+    except MemoryError:
+        complain("error: expected an image that fits into memory, got one that does not")
+        return USAGE
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print in one line what is wrong, without the usage of twenty lines."""
+        self.exit(USAGE, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="slimsam",
         description="Masks of images, from a Triton server that serves SlimSAM.",
         epilog=EXPLANATION,

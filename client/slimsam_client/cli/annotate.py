@@ -1,8 +1,9 @@
-"""Everything mode over image files: one, or those of a folder that are not finished."""
+"""Everything mode over image files: one file, or those of a folder that are not finished."""
 
 from __future__ import annotations
 
-import io
+import errno
+import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.cli.files import remove_parts, write_picture, write_whole
+from slimsam_client.cli.files import read_file, remove_parts, write_whole
 from slimsam_client.cli.folder import Folder
+from slimsam_client.cli.image_input import decoded, read_image_file
+from slimsam_client.cli.pictures import write_picture
 from slimsam_client.cli.record_file import RecordFile, sha256
 from slimsam_client.cli.status import UsageError
 from slimsam_client.client import SlimSam
+from slimsam_client.drawing.overlay import draw_records
 from slimsam_client.errors import (
     ImageError,
     InvalidRequestError,
@@ -26,8 +30,6 @@ from slimsam_client.errors import (
     SlimSamError,
 )
 from slimsam_client.everything import GenerateSettings, Progress
-from slimsam_client.image import load_image
-from slimsam_client.overlay import draw_records
 
 ERRORS_OF_AN_IMAGE: Final = (
     ImageError,
@@ -36,7 +38,12 @@ ERRORS_OF_AN_IMAGE: Final = (
     RequestTimeoutError,
     ServerError,
 )
-"""After these the next image may fare better; after any other, none will."""
+"""After these errors the next image may succeed; after any other, none will."""
+ERRORS_OF_A_DISK: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+)
+"""After these errors of the system no image's results can be written; after others, only this
+image's cannot."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +52,22 @@ class Job:
 
     Attributes:
         sam: the client.
-        settings: of everything mode.
+        settings: settings of everything mode.
         on_server: as for `SlimSam.generate`.
+        timeout: as for `SlimSam.generate`.
     """
 
     sam: SlimSam
     settings: GenerateSettings
     on_server: bool | None
+    timeout: float | None = None
 
     def annotate(
         self, content: bytes, name: str, progress: Progress | None = None
     ) -> tuple[RecordFile, NDArray[np.uint8]]:
         """Find the records of an image file's content; give its pixels, too."""
-        pixels = _pixels(content, name)
-        records = self.sam.generate(content, self.settings, progress, self.on_server)
+        pixels = decoded(content, name)
+        records = self.sam.generate(content, self.settings, progress, self.on_server, self.timeout)
         height, width = pixels.shape[:2]
         return RecordFile(name, (height, width), sha256(content), self.settings, records), pixels
 
@@ -91,12 +100,12 @@ def annotate_folder(
     """Write the records of each image, and an overlay; those that have them are skipped.
 
     Args:
-        job: how.
-        folder: where.
+        job: how the images are annotated.
+        folder: the folders of images and results.
         images: names of the images.
         pictures: whether to write overlays.
         concurrency: images under way at once.
-        progress: told about each image that is done.
+        progress: called for each image that is done.
 
     Returns:
         The outcomes, in the order of `images`.
@@ -116,25 +125,11 @@ def annotate_folder(
                 outcome = future.result()
                 outcomes[outcome.image] = outcome
                 progress(len(outcomes), len(images))
-        except BaseException:  # Ctrl-C among them: end what is under way, begin nothing
+        except BaseException:  # also after Ctrl-C, what is under way ends and nothing begins
             pool.shutdown(wait=False, cancel_futures=True)
             job.sam.close()
             raise
     return [outcomes[image] for image in images]
-
-
-def read_image_file(path: Path) -> bytes:
-    """Read an image file as it is.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path}: expected a readable image file, got {error.strerror}; check the path"
-        ) from error
 
 
 def _outcome(job: Job, folder: Folder, image: str, pictures: bool) -> Outcome:
@@ -142,37 +137,59 @@ def _outcome(job: Job, folder: Folder, image: str, pictures: bool) -> Outcome:
         return _annotate(job, folder, image, pictures)
     except ERRORS_OF_AN_IMAGE as error:
         return Outcome(image, error=error)
+    except (OSError, UsageError) as error:
+        cause = error.__cause__ if isinstance(error, UsageError) else error
+        if isinstance(cause, OSError) and cause.errno in ERRORS_OF_A_DISK:
+            raise
+        if isinstance(error, UsageError):
+            return Outcome(image, error=error)
+        return Outcome(
+            image, error=UsageError(f"cannot write its results: {error.strerror or error}")
+        )
+    except MemoryError:
+        return Outcome(
+            image,
+            error=ImageError("expected an image that fits into memory, got one that does not"),
+        )
 
 
 def _annotate(job: Job, folder: Folder, image: str, pictures: bool) -> Outcome:
     content = read_image_file(folder.source / image)
     records, overlay = folder.records(image), folder.overlay(image)
+    records.parent.mkdir(parents=True, exist_ok=True)
+    for path in (records, overlay):
+        _check_name(path)  # is checked before anything is computed for it
     found = _finished(records, content, job.settings)
     if found is not None:
-        if pictures and not overlay.exists():  # an earlier run was to draw none
-            write_picture(overlay, draw_records(_pixels(content, image), found.records))
+        if pictures and not overlay.is_file():  # an earlier run was not asked for pictures
+            picture = draw_records(decoded(content, image), found.records)
+            write_picture(overlay, picture, follow_links=False)
         return Outcome(image, len(found.records), skipped=True)
     found, pixels = job.annotate(content, image)
-    records.parent.mkdir(parents=True, exist_ok=True)
-    records.unlink(missing_ok=True)  # outdated ones; never beside a picture that is newer
+    records.unlink(missing_ok=True)  # outdated records must not lie beside a newer picture
     if pictures:
-        write_picture(overlay, draw_records(pixels, found.records))
+        write_picture(overlay, draw_records(pixels, found.records), follow_links=False)
     else:
         overlay.unlink(missing_ok=True)
-    write_whole(records, found.to_json().encode())  # last: it says that the image is finished
+    # This file is written last, since it says that the image is finished.
+    write_whole(records, found.to_json().encode(), follow_links=False)
     return Outcome(image, len(found.records))
+
+
+def _check_name(path: Path) -> None:
+    """Raise if no file can have this name: it is too long, say, or a directory's."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"cannot write {path}: expected a file's name, got a directory")
 
 
 def _finished(path: Path, content: bytes, settings: GenerateSettings) -> RecordFile | None:
     """The records that an earlier run found with these settings in this very image."""
     try:
-        found = RecordFile.from_json(path.read_bytes(), str(path))
+        found = RecordFile.from_json(read_file(path), str(path))
     except (OSError, UsageError):
         return None
     return found if found.is_of(content, settings) else None
-
-
-def _pixels(content: bytes, name: str) -> NDArray[np.uint8]:
-    file = io.BytesIO(content)
-    file.name = name  # for the messages of load_image
-    return load_image(file)

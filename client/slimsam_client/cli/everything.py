@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
-from slimsam_client.cli.annotate import Job, annotate_folder, read_image_file
-from slimsam_client.cli.files import check_outputs, write_picture
+from slimsam_client.cli.annotate import Job, annotate_folder
 from slimsam_client.cli.folder import Folder
+from slimsam_client.cli.image_input import read_image_file
+from slimsam_client.cli.messages import complain, printable
 from slimsam_client.cli.options import add_connection, add_json, add_quiet, connect, count
+from slimsam_client.cli.outputs import check_outputs
+from slimsam_client.cli.pictures import check_format, write_picture
 from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.sheet_file import write_contact_sheet
-from slimsam_client.cli.status import FAILED, FINE, UsageError
+from slimsam_client.cli.status import FAILED, OK, UsageError
+from slimsam_client.drawing.overlay import draw_records
 from slimsam_client.everything import GenerateSettings
-from slimsam_client.overlay import draw_records
 
 CONCURRENCY = 4
 
@@ -30,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="OUT",
-        help="of an image: write the masks over it, a PNG; of a folder: the folder to write to",
+        help="of an image: write the masks over it, in the format of the suffix (PNG, JPEG, WebP, "
+        "BMP, TIFF; none: PNG); of a folder: the folder to write to",
     )
     add_json(parser, "the records of an image, or what became of a folder's images,")
     add_quiet(parser)
@@ -89,13 +92,14 @@ def run(options: argparse.Namespace) -> int:
         }
     )
     with connect(options) as sam:
-        job = Job(sam, settings, options.on_server)
+        job = Job(sam, settings, options.on_server, options.timeout)
         return (_run_folder if options.source.is_dir() else _run_image)(options, job)
 
 
 def _run_image(options: argparse.Namespace, job: Job) -> int:
-    check_outputs(options.output)
-    content = read_image_file(options.source)
+    check_format(options.output)
+    check_outputs([options.output], [options.source])
+    content = read_image_file(options.source, pipes=True)
     start = time.perf_counter()
     with shown_progress("requests", options.quiet) as progress:
         found, pixels = job.annotate(content, options.source.name, progress)
@@ -105,9 +109,9 @@ def _run_image(options: argparse.Namespace, job: Job) -> int:
     if options.json:
         print(found.to_json())
     else:
-        written = f"; wrote {options.output}" if options.output else ""
+        written = f"; wrote {printable(options.output)}" if options.output else ""
         print(f"{len(found.records)} masks, {seconds:.2f} s{written}")
-    return FINE
+    return OK
 
 
 def _run_folder(options: argparse.Namespace, job: Job) -> int:
@@ -115,13 +119,14 @@ def _run_folder(options: argparse.Namespace, job: Job) -> int:
         raise UsageError("expected -o with the folder to write to, got none")
     folder = Folder(options.source, options.output)
     images = folder.images(options.recursive)
+    folder.check(images, options.pictures)
     try:
         with shown_progress("images", options.quiet) as progress:
             outcomes = annotate_folder(
                 job, folder, images, options.pictures, options.concurrency, progress
             )
     except BaseException:
-        print("slimsam: stopped; run the same command again to go on", file=sys.stderr)
+        complain("stopped; run the same command again to go on")
         raise
     done = [outcome for outcome in outcomes if outcome.error is None]
     failed = {
@@ -132,7 +137,7 @@ def _run_folder(options: argparse.Namespace, job: Job) -> int:
     skipped = [outcome.image for outcome in done if outcome.skipped]
     annotated = [outcome.image for outcome in done if not outcome.skipped]
     shown = done if options.pictures else []
-    if shown or annotated:  # else the sheet of an earlier run is still right
+    if shown or annotated:  # otherwise the sheet of an earlier run is still right
         with shown_progress("contact sheet", options.quiet) as progress:
             write_contact_sheet(folder, shown, progress)
     if options.json:
@@ -140,8 +145,8 @@ def _run_folder(options: argparse.Namespace, job: Job) -> int:
     else:
         print(
             f"{len(annotated)} images annotated, {len(skipped)} were finished before, "
-            f"{len(failed)} failed; wrote {options.output}"
+            f"{len(failed)} failed; wrote {printable(options.output)}"
         )
     for image, error in failed.items():
-        print(f"slimsam: failed: {image}: {error}", file=sys.stderr)
-    return FAILED if failed else FINE
+        complain(f"failed: {image}: {error}")
+    return FAILED if failed else OK

@@ -7,14 +7,16 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimsam_client.cli.files import write_whole
+from slimsam_client.cli.files import read_file, write_whole
 from slimsam_client.cli.folder import IMAGE_SUFFIXES
+from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_quiet
+from slimsam_client.cli.outputs import check_outputs
 from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.record_file import RecordFile
-from slimsam_client.cli.status import FINE, UsageError
-from slimsam_client.coco import coco_dataset
+from slimsam_client.cli.status import OK, UsageError
 from slimsam_client.everything import MaskRecord, Progress
+from slimsam_client.integrations.coco import coco_dataset
 
 DEFAULT_NAME = "annotations.json"
 
@@ -32,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=f"default: {DEFAULT_NAME} in DIR; - is standard output",
+        help=f"a .json file; default: {DEFAULT_NAME} in DIR; - is standard output",
     )
     add_quiet(parser)
 
@@ -49,17 +51,33 @@ def run(options: argparse.Namespace) -> int:
             f"{options.directory}: expected records of `slimsam everything` (a.jpg.json), "
             "found none; check the folder"
         )
+    output = options.output or options.directory / DEFAULT_NAME
+    to_standard_output = str(output) == "-"
+    if not to_standard_output:
+        _check_name(output)
+        check_outputs([output], files)
     with shown_progress("images", options.quiet) as progress:
         dataset = coco_dataset(_images(files, progress))
     text = json.dumps(dataset)
-    output = options.output or options.directory / DEFAULT_NAME
-    if str(output) == "-":
+    if to_standard_output:
         print(text)
-        return FINE
+        return OK
     write_whole(output, text.encode())
     images, annotations = len(dataset["images"]), len(dataset["annotations"])
-    print(f"{annotations} annotations of {images} images; wrote {output}")
-    return FINE
+    print(f"{annotations} annotations of {images} images; wrote {printable(output)}")
+    return OK
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix and path.suffix.lower() != ".json":
+        raise UsageError(
+            f"cannot write {path}: expected a name that ends in .json or has no suffix, "
+            f"got {path.suffix}"
+        )
+    if path.suffix and path.stem.lower().endswith(IMAGE_SUFFIXES):
+        raise UsageError(
+            f"cannot write {path}: expected another name, for this one is of an image's records"
+        )
 
 
 def _images(
@@ -67,7 +85,7 @@ def _images(
 ) -> Iterator[tuple[str, tuple[int, int], Sequence[MaskRecord]]]:
     seen: dict[str, Path] = {}
     for index, path in enumerate(files, 1):
-        found = RecordFile.from_json(path.read_bytes(), str(path))
+        found = RecordFile.from_json(read_file(path), str(path))
         if found.image in seen:
             raise UsageError(
                 f"expected records of different images, got those of {found.image} in "

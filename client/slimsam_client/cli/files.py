@@ -1,68 +1,133 @@
-"""Files that are written whole or not at all, however the command ends."""
+"""Files that are read to their end, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
-
-from PIL import Image
 
 from slimsam_client.cli.status import UsageError
 
 PART_SUFFIX: Final = ".slimsam-part"
-"""Of files that are being written. Only a process that was killed leaves one behind."""
+"""Files that are being written have this suffix. Only a killed process leaves one behind."""
+MAX_BYTES: Final = 2**31 - 1
+"""A file that is read has at most so many bytes, since no message of gRPC holds more."""
+CHUNK: Final = 2**20
+KINDS: Final = {
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step, in place of one that is there.
+def read_file(path: Path, pipes: bool = False) -> bytes:
+    """Read a regular file; devices, which may never end, are refused.
 
-    Links are followed. What is there and no file, such as /dev/stdout or a pipe, is written to: it
-    must not be replaced.
+    Args:
+        path: path of the file.
+        pipes: whether it may be a pipe, such as /dev/stdin or a shell's <(...). It is read to its
+            end; one that nobody writes to is refused at once.
 
     Raises:
-        UsageError: it cannot be written.
+        OSError: it cannot be read, is no regular file, or is too large.
+    """
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if pipes and kind == stat.S_IFIFO:
+        return _read_pipe(path)
+    if kind in KINDS:  # opening one could wait for ever
+        raise OSError(errno.EINVAL, f"{KINDS[kind]}, which is no regular file", str(path))
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise _too_large(path)
+        return file.read()
+
+
+def _read_pipe(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as file:
+        # Without O_NONBLOCK `open` would wait for a writer. With it, an empty read means that there
+        # is no writer, and None that one has yet to write.
+        chunk = file.read(CHUNK)
+        if chunk == b"":
+            raise OSError(errno.EPIPE, "an empty pipe that nobody writes to", str(path))
+        os.set_blocking(descriptor, True)
+        content = bytearray(chunk or b"")
+        while chunk := file.read(CHUNK):
+            content += chunk
+            if len(content) > MAX_BYTES:
+                raise _too_large(path)
+    return bytes(content)
+
+
+def _too_large(path: Path) -> OSError:
+    return OSError(errno.EFBIG, f"one of more than {MAX_BYTES:,} bytes", str(path))
+
+
+def write_whole(path: Path, content: bytes, follow_links: bool = True) -> None:
+    """Write a file in one step, in place of one that is there, whose mode and owner it gets.
+
+    A new file's mode follows the umask. An owner is kept as far as the system allows.
+
+    Args:
+        path: path of the file.
+        content: content of the file.
+        follow_links: whether a link is kept and its target written. Something else than a file,
+            such as /dev/stdout or a pipe, is written to then, too. If False, a regular file takes
+            the place of whatever has this name, and nothing is written elsewhere.
+
+    Raises:
+        UsageError: it cannot be written, or is a file that may not be.
     """
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-            return
-        target = Path(os.path.realpath(path))
-        part = target.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
-        try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name empty
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        earlier = _status(path, follow_links)
+        if earlier is not None and not stat.S_ISREG(earlier.st_mode):
+            if follow_links:
+                path.write_bytes(content)
+                return
+            earlier = None  # the mode of a link says nothing
+        _replace(Path(os.path.realpath(path)) if follow_links else path, content, earlier)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_outputs(*paths: Path | None) -> None:
-    """Refuse files that cannot be written, before anything is computed for them.
-
-    Raises:
-        UsageError: a path has no directory to lie in, or is one.
-    """
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"cannot write {path}: expected the directory {path.parent}, got none")
-        if path is not None and path.is_dir():
-            raise UsageError(f"cannot write {path}: expected a file's name, got a directory")
+def _status(path: Path, follow_links: bool) -> os.stat_result | None:
+    try:
+        return os.stat(path, follow_symlinks=follow_links)
+    except FileNotFoundError:
+        return None
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG as `write_whole` does."""
-    encoded = io.BytesIO()
-    # A fifth of the time that Pillow's default takes, for a sixth more bytes: photos are noise.
-    picture.save(encoded, "PNG", compress_level=1)
-    write_whole(path, encoded.getvalue())
+def _replace(path: Path, content: bytes, earlier: os.stat_result | None) -> None:
+    if earlier is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    part = path.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
+    # A private file's new content is private from its first byte.
+    mode = 0o666 if earlier is None else 0o600
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # without it, a power cut could leave an empty file
+        if earlier is not None:
+            _give_mode_and_owner(part, earlier)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _give_mode_and_owner(path: Path, earlier: os.stat_result) -> None:
+    for owner in (earlier.st_uid, -1):  # -1 leaves the owner and gives the group at least
+        with suppress(OSError):
+            os.chown(path, owner, earlier.st_gid)
+            break
+    os.chmod(path, stat.S_IMODE(earlier.st_mode))
 
 
 def remove_parts(directory: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Final, NoReturn
 
+from slimsam_client.cli.outputs import check_apart
 from slimsam_client.cli.status import UsageError
 
 IMAGE_SUFFIXES: Final = (
     ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
     ".webp",
 )  # fmt: skip
-"""What counts as an image, in capitals too; the rest of a folder is left alone."""
+"""Files with these suffixes, in capitals too, are images; the rest of a folder is left alone."""
+PICTURES_PER_PAGE: Final = 60
+"""A page of a contact sheet has at most so many pictures."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Folder:
                 for name in files
                 if name.lower().endswith(IMAGE_SUFFIXES)
                 and not name.startswith(".")
-                and not Path(directory, name).is_fifo()  # nobody may ever write to it
+                and not _is_pipe(Path(directory, name))  # reading one could wait for ever
             ]
         if not found:
             raise UsageError(
@@ -68,6 +73,42 @@ class Folder:
                 + ("" if recursive else "; --recursive looks into folders below")
             )
         return sorted(found)
+
+    def check(self, images: Sequence[str], pictures: bool) -> None:
+        """Refuse results that would lie outside `output`, or destroy an image or each other.
+
+        Args:
+            images: names of the images that are annotated.
+            pictures: whether overlays and contact sheets are written, too.
+
+        Raises:
+            UsageError: they would.
+        """
+        source, output = self.source.resolve(), self.output.resolve()
+        for directory in {self.records(image).parent for image in images}:
+            place = directory.resolve()
+            if not place.is_relative_to(output):
+                raise UsageError(
+                    f"expected results to lie in {self.output}, but {directory} is a link to "
+                    f"{place}; remove it, or give another folder"
+                )
+            if place.is_relative_to(source) and not output.is_relative_to(source):
+                raise UsageError(
+                    f"expected results apart from the images of {self.source}, but {directory} "
+                    "lies there; overlays would be taken for images the next time; "
+                    "give another folder"
+                )
+        outputs = [self.records(image) for image in images]
+        if pictures:
+            outputs += [self.overlay(image) for image in images]
+            sheets = ceil(len(images) / PICTURES_PER_PAGE)
+            outputs += [self.contact_sheet(page) for page in range(1, sheets + 1)]
+            for path in outputs[-sheets:]:
+                if path.is_dir() and not path.is_symlink():
+                    raise UsageError(
+                        f"cannot write {path}: expected a file's name, got a directory"
+                    )
+        check_apart(outputs, [self.source / image for image in images], follow_links=False)
 
     def records(self, image: str) -> Path:
         """Give the file of an image's records."""
@@ -80,6 +121,13 @@ class Folder:
     def contact_sheet(self, page: int) -> Path:
         """Give the file of a page of the contact sheet, counted from 1."""
         return self.output / ("contact-sheet.png" if page == 1 else f"contact-sheet-{page}.png")
+
+
+def _is_pipe(path: Path) -> bool:
+    try:
+        return path.is_fifo()
+    except OSError:  # it concerns this image alone, which will fail by it
+        return False
 
 
 def _unreadable(error: OSError) -> NoReturn:

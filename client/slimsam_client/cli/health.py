@@ -1,4 +1,7 @@
-"""`slimsam health`: whether a server answers, by one real inference of each of its models."""
+"""`slimsam health`: whether a server answers, and in the precision that its build has proved.
+
+It makes one real inference of each model, and compares with the reference answer of slimsam_info.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +9,42 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
+from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_connection, add_json, connect
-from slimsam_client.cli.status import FAILED, FINE
+from slimsam_client.cli.precision import PrecisionHealth, examine_precision
+from slimsam_client.cli.status import FAILED, OK
 from slimsam_client.client import SlimSam
-from slimsam_client.contract import AUTOMATIC, DECODER, ENCODER, ENSEMBLE
+from slimsam_client.contract import AUTOMATIC, CLICK, ENSEMBLE, IMAGE, MODELS
 from slimsam_client.errors import (
     ContractError,
     ModelNotReadyError,
     ServerUnavailableError,
     SlimSamError,
 )
-from slimsam_client.everything import GenerateSettings
-from slimsam_client.results import Embedding
+from slimsam_client.probes import PROBES
 
-IMAGE: Final = np.zeros((64, 64, 3), np.uint8)
-POINTS: Final = [(32, 32)]
-EMBEDDING: Final = Embedding(np.zeros(ENCODER.outputs[0].dims, np.float16), (64, 64), (1024, 1024))
-
-# Triton 2.51 calls a model ready whose process has died; only an answer proves that it lives. The
-# client compares a model's tensors with the contract before it asks.
-INFERENCES: Final[dict[str, Callable[[SlimSam], object]]] = {
-    ENCODER.name: lambda sam: sam.embed(IMAGE),
-    DECODER.name: lambda sam: sam.predict(EMBEDDING, POINTS),
-    ENSEMBLE.name: lambda sam: sam.segment(IMAGE, POINTS),
-    AUTOMATIC.name: lambda sam: sam.generate(
-        IMAGE, GenerateSettings(points_per_side=1), on_server=True
-    ),
+DISPENSABLE: Final = {
+    AUTOMATIC.name: "clients run everything mode themselves",
+    IMAGE.name: "clients keep embeddings themselves",
+    CLICK.name: "clients keep embeddings themselves",
 }
-"""What each model is asked."""
+"""What clients do where one of these models is not served."""
+ASKED: Final = (*(model.name for model in MODELS), *DISPENSABLE)
+"""These models are asked; slimsam_info is for the precision."""
 
 
 @dataclass(frozen=True)
 class ModelHealth:
-    """What is known of a model.
+    """The health of one model.
 
     Attributes:
         model: its name.
         ready: whether it is served; None if the server did not say.
         contract: whether its tensors are those of the contract; None if the server did not say.
-        seconds: that one inference took, transport included; None if there was no answer.
+        seconds: how long one inference took, transport included; None if there was no answer.
         error: what is wrong; None if nothing is.
     """
 
@@ -64,36 +58,52 @@ class ModelHealth:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_json(parser, "what was found")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"ask {ENSEMBLE.name} alone, by one inference: for a probe that runs all the time",
+    )
     add_connection(parser, timeout=30)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask each model, and print what was found."""
     models: list[ModelHealth] = []
-    for model in INFERENCES:
-        # A client of its own: one that had an answer would wait for a model that is away.
+    for model in (ENSEMBLE.name,) if options.quick else ASKED:
+        # Each model has a client of its own: one that had an answer would wait for a missing model.
         with connect(options) as sam:
             try:
-                models.append(examine(sam, model))
+                models.append(examine(sam, model, options.timeout))
             except ServerUnavailableError as error:
                 return _report(options, False, str(error), models)
-    return _report(options, True, None, models)
+    if any(model.error for model in models):
+        return _report(options, True, None, models, PrecisionHealth(unchecked="a model is wrong"))
+    if options.quick:
+        return _report(options, True, None, models)
+    with connect(options) as sam:
+        return _report(options, True, None, models, examine_precision(sam))
 
 
-def examine(sam: SlimSam, model: str) -> ModelHealth:
+def examine(sam: SlimSam, model: str, seconds: float) -> ModelHealth:
     """Have a model answer once.
+
+    The client compares the model's tensors with the contract before it asks.
+
+    Args:
+        sam: a client of the server, with this timeout.
+        model: a key of `PROBES`.
+        seconds: the timeout.
 
     Raises:
         ServerUnavailableError: no server answers.
     """
     start = time.perf_counter()
     try:
-        INFERENCES[model](sam)
+        PROBES[model](sam, seconds)
     except ServerUnavailableError:
         raise
     except ModelNotReadyError as error:
-        # A server may do without it; clients run everything mode themselves then.
-        missing = None if model == AUTOMATIC.name else str(error)
+        missing = None if model in DISPENSABLE else str(error)
         return ModelHealth(model, False, None, None, missing)
     except ContractError as error:
         return ModelHealth(model, True, False, None, str(error))
@@ -103,9 +113,14 @@ def examine(sam: SlimSam, model: str) -> ModelHealth:
 
 
 def _report(
-    options: argparse.Namespace, live: bool, error: str | None, models: list[ModelHealth]
+    options: argparse.Namespace,
+    live: bool,
+    error: str | None,
+    models: list[ModelHealth],
+    precision: PrecisionHealth | None = None,
 ) -> int:
     healthy = live and all(model.error is None for model in models)
+    healthy = healthy and (precision is None or precision.error is None)
     if options.json:
         found = {
             "healthy": healthy,
@@ -113,19 +128,23 @@ def _report(
             "live": live,
             "error": error,
             "models": [dataclasses.asdict(model) for model in models],
+            "precision": precision and precision.as_json(),
         }
         print(json.dumps(found))
     else:
-        width = max(map(len, INFERENCES))
+        width = max(map(len, ASKED))
         for model in models:
-            print(f"{model.model:<{width}}  {_described(model)}")
-        print(f"healthy: {options.url}" if healthy else f"unhealthy: {error or options.url}")
-    return FINE if healthy else FAILED
+            print(f"{model.model:<{width}}  {printable(_described(model))}")
+        if precision is not None:
+            print(f"{'precision':<{width}}  {printable(precision)}")
+        said = printable(error or options.url)
+        print(f"healthy: {said}" if healthy else f"unhealthy: {said}")
+    return OK if healthy else FAILED
 
 
 def _described(model: ModelHealth) -> str:
     if model.error is not None:
         return f"wrong: {model.error}"
     if not model.ready:
-        return "not served, which is fine: clients run everything mode themselves"
+        return f"not served, which is fine: {DISPENSABLE[model.model]}"
     return f"ready, as in the contract, answered in {model.seconds:.3f} s"

@@ -1,13 +1,14 @@
-"""What the commands' parsers share: kinds of values, and how to reach the server."""
+"""Options and types of values that the commands share, among them those of the connection."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 
 from slimsam_client.client import SlimSam
-from slimsam_client.tls import Tls
+from slimsam_client.errors import SettingsError
+from slimsam_client.transport.options import checked_header
+from slimsam_client.transport.tls import Tls
 
 DEFAULT_URL = "localhost:8001"
 
@@ -16,8 +17,8 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float) -> None:
     """Add the options that say how to reach the server.
 
     Args:
-        parser: of a command.
-        timeout: the default, in seconds.
+        parser: parser of a command.
+        timeout: the default timeout, in seconds.
     """
     group = parser.add_argument_group("server")
     group.add_argument(
@@ -31,7 +32,7 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float) -> None:
         type=seconds,
         default=timeout,
         metavar="S",
-        help="seconds that one request may take; default: %(default)g",
+        help="seconds that one request may take; default: %(default)s",
     )
     group.add_argument(
         "--header",
@@ -46,13 +47,23 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float) -> None:
     )
     group.add_argument(
         "--root-certificates",
+        default=os.environ.get("SLIMSAM_ROOT_CERTIFICATES") or None,
         metavar="PEM",
-        help="who may have signed the server's certificate; default: gRPC's own list",
+        help="who may have signed the server's certificate; default: $SLIMSAM_ROOT_CERTIFICATES, "
+        "or gRPC's own list",
     )
     group.add_argument(
-        "--certificate-chain", metavar="PEM", help="the client's certificate, for mutual TLS"
+        "--certificate-chain",
+        default=os.environ.get("SLIMSAM_CERTIFICATE_CHAIN") or None,
+        metavar="PEM",
+        help="the client's certificate, for mutual TLS; default: $SLIMSAM_CERTIFICATE_CHAIN",
     )
-    group.add_argument("--private-key", metavar="PEM", help="the key of that certificate")
+    group.add_argument(
+        "--private-key",
+        default=os.environ.get("SLIMSAM_PRIVATE_KEY") or None,
+        metavar="PEM",
+        help="the key of that certificate; default: $SLIMSAM_PRIVATE_KEY",
+    )
 
 
 def connect(options: argparse.Namespace) -> SlimSam:
@@ -61,7 +72,7 @@ def connect(options: argparse.Namespace) -> SlimSam:
     return SlimSam(
         options.url,
         options.timeout,
-        ssl=options.tls if files == Tls() else files,
+        tls=options.tls if files == Tls() else files,
         headers=dict(options.header),
     )
 
@@ -74,7 +85,7 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Add the option against progress."""
+    """Add the option that switches progress off."""
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="show no progress; only terminals are shown any"
     )
@@ -105,11 +116,10 @@ def count(text: str) -> int:
 
 
 def _header(text: str) -> tuple[str, str]:
-    # What gRPC takes as metadata; it refuses the rest without saying which.
-    match = re.fullmatch(r"([0-9A-Za-z_.-]+):\s*([ -~]*)", text)
-    if match is None or match[1].lower().endswith("-bin"):
-        raise argparse.ArgumentTypeError(
-            "expected NAME:VALUE, a name of letters, digits, '_', '.' and '-' that does not end in "
-            f"-bin, and a value of ASCII, got {text!r}"
-        )
-    return match[1], match[2]
+    name, colon, value = text.partition(":")
+    try:
+        if not colon:
+            raise SettingsError("headers: expected NAME:VALUE, there is no colon")
+        return checked_header(name, value.lstrip())
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("headers: ")) from error

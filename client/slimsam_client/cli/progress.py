@@ -1,4 +1,4 @@
-"""Progress of long work on standard error, where somebody watches it."""
+"""Progress of long work, on standard error if that is a terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def shown_progress(what: str, quiet: bool) -> Iterator[Progress]:
     """Show a bar while the work goes on; lines where tqdm is not installed.
 
     Args:
-        what: is done, for the start of the line.
-        quiet: show nothing, as is done where standard error is no terminal.
+        what: name of the work, for the start of the line.
+        quiet: whether to show nothing, as where standard error is no terminal.
 
     Yields:
-        What to call with how much is done, and how much there is.
+        A function to call with how much is done, and how much there is.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None

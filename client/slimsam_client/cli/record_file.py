@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from math import isfinite
+from pathlib import PurePosixPath
+from typing import Any
 
 from slimsam_client.cli.status import UsageError
 from slimsam_client.everything import GenerateSettings, MaskRecord
@@ -16,11 +19,12 @@ class RecordFile:
     """What everything mode found in one image.
 
     Attributes:
-        image: name of the image's file; below the folder that was annotated, with slashes.
+        image: name of the image's file; its path below the folder that was annotated, with
+            slashes.
         size: (height, width) of the image in pixels, turned upright.
-        sha256: of the image's file, in hexadecimal.
-        settings: of everything mode.
-        records: one for each mask.
+        sha256: SHA-256 of the image's file, in hexadecimal.
+        settings: settings of everything mode.
+        records: a record for each mask.
     """
 
     image: str
@@ -52,28 +56,57 @@ class RecordFile:
         """Read a document.
 
         Args:
-            text: of the document.
-            name: for the message.
+            text: text of the document.
+            name: name of the file, for the message.
 
         Raises:
-            UsageError: it is none.
+            UsageError: the text is no such document.
         """
         try:
-            content = json.loads(text)
+            content = json.loads(text, parse_float=_number, parse_constant=_number)
             return cls(
-                str(content["image"]),
-                (int(content["height"]), int(content["width"])),
+                _image(content["image"]),
+                (_pixels(content["height"]), _pixels(content["width"])),
                 str(content["sha256"]),
                 GenerateSettings(**content["settings"]),
-                [MaskRecord.from_dict(record) for record in content["records"]],
+                [MaskRecord.from_dict(record) for record in _list(content["records"])],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise UsageError(
                 f"{name}: expected records as `slimsam everything` writes them, "
-                f"got something else ({type(error).__name__}: {error})"
+                f"got something else ({type(error).__name__}: {error!s:.200})"
             ) from error
 
 
+def _image(name: Any) -> str:
+    """An image's name, which leads nowhere else when it is joined to a folder's."""
+    if not isinstance(name, str):
+        raise TypeError(f"image: expected text, got {type(name).__name__}")
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError(f"image: expected a name below the folder of images, got {name!r}")
+    return name
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"records: expected a list, got {type(value).__name__}")
+    return value
+
+
+def _pixels(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"height, width: expected whole numbers above 0, got {value!r:.80}")
+    return value
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"expected finite numbers, got {text:.80}")
+    return value
+
+
 def sha256(content: bytes) -> str:
-    """Give the hash of an image file, in hexadecimal."""
+    """Give the SHA-256 of an image file, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

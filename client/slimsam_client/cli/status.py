@@ -1,4 +1,4 @@
-"""Exit statuses of the command, and the error behind the one for wrong input."""
+"""Exit statuses of the command, and the error for wrong usage."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ from typing import Final
 
 from slimsam_client.errors import SlimSamError
 
-FINE: Final = 0
+OK: Final = 0
 FAILED: Final = 1
-WRONG: Final = 2
+USAGE: Final = 2
 INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells have it."""
+"""It is 128 + SIGINT, as in shells."""
 
-EXPLANATION: Final = """\
-exit status:
-  0    all is well
-  1    the server could not answer, or some images of a folder failed
-  2    the image, a prompt, a file or an option is wrong
-  130  interrupted by Ctrl-C
-Files are written whole or not at all, whatever the status.
-"""
+MEANINGS: Final = {
+    OK: "all is well",
+    FAILED: "the server could not answer, or some images of a folder failed",
+    USAGE: "the image, a prompt, a file or an option is wrong, or the disk or memory is full",
+    INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""Each status has this meaning."""
+
+EXPLANATION: Final = "\n".join(
+    [
+        "exit status:",
+        *(f"  {status:<3}  {meaning}" for status, meaning in MEANINGS.items()),
+        "Files are written whole or not at all, whatever the status.",
+        "",
+    ]
+)
 
 
 class UsageError(SlimSamError, ValueError):

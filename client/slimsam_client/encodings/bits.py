@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slimsam_client.encodings.mask import checked_mask, checked_size
-from slimsam_client.errors import MaskError
+from slimsam_client.encodings.mask import check_pixels, checked_mask, checked_size
+from slimsam_client.errors import ImageError, MaskError
+from slimsam_client.image.file import open_image
+from slimsam_client.image.load import MAX_PIXELS
+from slimsam_client.quoting import quoted
 
 
 def to_png(mask: NDArray[np.bool_]) -> bytes:
@@ -26,20 +28,28 @@ def to_png(mask: NDArray[np.bool_]) -> bytes:
     return file.getvalue()
 
 
-def from_png(data: bytes) -> NDArray[np.bool_]:
-    """Decode a PNG to (H, W) bool; grey values above 127 are inside.
+def from_png(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
+    """Decode a PNG to (H, W) bool; gray values above 127 are inside.
+
+    Args:
+        data: the file.
+        max_pixels: larger ones are refused before they are decoded.
 
     Raises:
-        MaskError: it is no PNG, a damaged one, or has more pixels than `load_image` takes.
+        MaskError: it is no PNG, a damaged one, or has more pixels.
     """
     try:
-        with warnings.catch_warnings():
-            # Between the pixels at which Pillow warns and those that it refuses, masks are fine.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-                return np.asarray(image.convert("L")) > 127
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MaskError(f"PNG: expected a whole one, got something else ({error})") from error
+        with open_image(io.BytesIO(data), "PNG", ["PNG"]) as image:
+            check_pixels("PNG", image.height, image.width, max_pixels)
+            return np.asarray(image.convert("L")) > 127
+    except MaskError:
+        raise
+    except ImageError as error:
+        raise MaskError(str(error)) from error
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
+        raise MaskError(
+            f"PNG: expected a whole one, got something else ({quoted(str(error))})"
+        ) from error
 
 
 def to_packed_bits(mask: NDArray[np.bool_]) -> bytes:

@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from slimsam_client.encodings.boxes import to_box
 from slimsam_client.encodings.mask import checked_size
 from slimsam_client.errors import MaskError, MissingExtraError
+from slimsam_client.quoting import quoted
 
 Polygon = list[NDArray[np.int32]]
-"""The rings of one connected part: its outer one, then its holes. Each (N, 2), (x, y) in pixels, a
-corner per point, the first not repeated at the end."""
+"""A polygon is the rings of one connected component: its outer one, then its holes. Each ring is
+(N, 2), (x, y) in pixels, a corner per point, the first not repeated at the end."""
 
 MAX_COORDINATE: Final = 2.0**53
-"""What is further away cannot be told from its neighbour pixel."""
+"""A coordinate further away could not be told from the neighboring pixel's."""
 
 
 def to_polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
@@ -71,7 +72,7 @@ def to_polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
 def from_polygons(
     polygons: Iterable[Iterable[ArrayLike]], size: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Fill polygons: a pixel is inside if its centre is, by the even-odd rule over all rings.
+    """Fill polygons: a pixel is inside if its center is, by the even-odd rule over all rings.
 
     Args:
         polygons: rings as `to_polygons` gives them, or as GeoJSON's coordinates have them; corners
@@ -89,7 +90,9 @@ def from_polygons(
     try:
         rings = [_checked_ring(ring) for polygon in polygons for ring in polygon]
     except TypeError as error:
-        raise MaskError(f"polygons: expected a list of lists of rings, got {error}") from error
+        raise MaskError(
+            f"polygons: expected a list of lists of rings, got {quoted(str(error))}"
+        ) from error
     if rings:
         rows, columns = _crossings(rings, height, width)
         np.logical_xor.at(toggles, (rows, columns), True)
@@ -111,7 +114,7 @@ def _corners(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Turn contours into corners.
 
-    A contour between pixels' centres crosses every edge of the mask once, from one pixel to the
+    A contour between pixels' centers crosses every edge of the mask once, from one pixel to the
     next. Where it goes from a vertical edge to a horizontal one, or back, there is a corner.
 
     Args:
@@ -124,7 +127,7 @@ def _corners(
     """
     upright = points[:, 0] % 1 != 0
     turns = upright[:-1] != upright[1:]
-    turns[offsets[1:-1] - 1] = False  # from one ring's end to the next one's beginning
+    turns[offsets[1:-1] - 1] = False  # these lead from one ring's end to the next one's beginning
     at = np.flatnonzero(turns)
     vertical, horizontal = at + ~upright[at], at + upright[at]
     corners = np.floor(np.stack([points[vertical, 0], points[horizontal, 1]], axis=1))
@@ -167,7 +170,9 @@ def _checked_ring(ring: ArrayLike) -> NDArray[np.float64]:
     try:
         corners = np.asarray(ring, np.float64)
     except (TypeError, ValueError) as error:
-        raise MaskError(f"polygon: expected a ring (N, 2) of numbers, got {error}") from error
+        raise MaskError(
+            f"polygon: expected a ring (N, 2) of numbers, got {quoted(str(error))}"
+        ) from error
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
         raise MaskError(f"polygon: expected a ring (N, 2), N at least 3, got shape {corners.shape}")
     if not (np.abs(corners) <= MAX_COORDINATE).all():
@@ -178,7 +183,7 @@ def _checked_ring(ring: ArrayLike) -> NDArray[np.float64]:
 def _crossings(
     rings: list[NDArray[np.float64]], height: int, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where edges pass rows of pixel centres: rows, and the first columns right of them."""
+    """Where edges pass rows of pixel centers: rows, and the first columns right of them."""
     x0, y0 = np.concatenate(rings).T
     x1, y1 = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings]).T
     first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from slimsam_client.encodings.mask import checked_mask, checked_size
+from slimsam_client.encodings.mask import check_pixels, checked_mask, checked_size
 from slimsam_client.errors import MaskError
+from slimsam_client.image.load import MAX_PIXELS
+from slimsam_client.quoting import quoted_value
+
+MAX_TOTAL: Final = 2**32 - 1
+"""A mask has at most so many pixels, since COCO's runs have 32 bits."""
 
 
 class Rle(TypedDict):
@@ -60,13 +65,21 @@ def to_json_rle(rle: Rle) -> JsonRle:
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
-def from_rle(rle: Rle | JsonRle | UncompressedRle) -> NDArray[np.bool_]:
+def from_rle(
+    rle: Rle | JsonRle | UncompressedRle, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.bool_]:
     """Decode COCO's RLE, compressed (bytes or str) or not, to (H, W) bool.
 
+    Args:
+        rle: the mask.
+        max_pixels: larger ones are refused before they are decoded.
+
     Raises:
-        MaskError: it is none, or its runs are not as many pixels as its size has.
+        MaskError: it is none, its runs are not as many pixels as its size has, or these are more
+            than max_pixels.
     """
     height, width = _size(rle)
+    check_pixels("RLE", height, width, max_pixels)
     runs = _runs(rle)
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T
@@ -76,7 +89,7 @@ def rle_area(rle: Rle | JsonRle | UncompressedRle) -> int:
     """Count the pixels of a mask.
 
     Raises:
-        MaskError: as `from_rle`.
+        MaskError: it is no RLE, or its runs are not as many pixels as its size has.
     """
     return int(_runs(rle)[1::2].sum())
 
@@ -85,7 +98,7 @@ def rle_box(rle: Rle | JsonRle | UncompressedRle) -> tuple[int, int, int, int] |
     """Give what `to_box` gives, without decoding the mask.
 
     Raises:
-        MaskError: as `from_rle`.
+        MaskError: as `rle_area`.
     """
     height, _ = _size(rle)
     runs = _runs(rle)
@@ -118,7 +131,7 @@ def _runs(rle: Any) -> NDArray[np.int64]:
     else:
         runs = _listed(counts)
     total = height * width
-    if (runs < 0).any() or (runs > total).any() or runs.sum() != total:
+    if total > MAX_TOTAL or (runs < 0).any() or (runs > total).any() or runs.sum() != total:
         raise MaskError(
             f"RLE: expected runs of {height} x {width} = {total} pixels in all, got others; "
             "it is damaged, or its size is of another image"
@@ -127,7 +140,7 @@ def _runs(rle: Any) -> NDArray[np.int64]:
 
 
 def _listed(counts: Any) -> NDArray[np.int64]:
-    """Runs of the uncompressed kind."""
+    """The runs of an uncompressed RLE."""
     if isinstance(counts, list | tuple) and all(type(count) is int for count in counts):
         try:
             return np.array(counts, np.int64)
@@ -135,7 +148,7 @@ def _listed(counts: Any) -> NDArray[np.int64]:
             pass
     raise MaskError(
         "RLE: expected counts as bytes, str or a list of integers, "
-        f"got {type(counts).__name__} {counts!r:.40}"
+        f"got {type(counts).__name__} {quoted_value(counts)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""From a decoder's answer to the masks that everything mode keeps of it.
+"""The filters from a decoder's answer to the masks that everything mode keeps of it.
 
 Thresholds and scores are taken at full size, as SAM does, but only in the window of the image where
 a logit can reach the lower threshold.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS
+from slimsam_client.calls import Check, unwatched
+from slimsam_client.contract import MASK_THRESHOLD, NUM_MASKS, Arrays
 from slimsam_client.encodings import Rle, from_rle, to_box, to_rle
 from slimsam_client.everything.crops import CropBox
 from slimsam_client.everything.settings import GenerateSettings
-from slimsam_client.masks import reached_window, upscaled_bands
-from slimsam_client.wire import Arrays
+from slimsam_client.masks.upscale import reached_window, upscaled_bands
 
 EDGE_PIXELS = 20.0
 """A box closer than this to its crop's edge is cut off there (SAM's `is_box_near_crop_edge`)."""
@@ -32,9 +32,9 @@ class Candidate:
         corner: (x, y) of the window in the image.
         box: x0, y0, x1, y1 of the mask in the image, last pixels' indices as SAM has them.
         predicted_iou: the model's estimate.
-        stability_score: of the mask.
+        stability_score: the mask's stability score.
         point: (x, y) in the image.
-        crop_box: of the crop that was looked at.
+        crop_box: the box of the crop that was segmented.
     """
 
     window: Rle
@@ -50,7 +50,7 @@ class Candidate:
         mask = np.zeros(size, np.bool_)
         height, width = self.window["size"]
         x, y = self.corner
-        mask[y : y + height, x : x + width] = from_rle(self.window)
+        mask[y : y + height, x : x + width] = from_rle(self.window, max_pixels=height * width)
         return mask
 
 
@@ -61,6 +61,7 @@ def find_candidates(
     input_size: tuple[int, int],
     image_size: tuple[int, ...],
     settings: GenerateSettings,
+    check: Check = unwatched,
 ) -> list[Candidate]:
     """Filter a decoder's answer.
 
@@ -71,12 +72,14 @@ def find_candidates(
         input_size: (height, width) of the crop in the 1024 frame.
         image_size: (height, width) of the image.
         settings: thresholds.
+        check: called before each mask.
     """
     scores = answer["iou_predictions"][:, 1:NUM_MASKS]
     logits = answer["low_res_masks"][:, 1:NUM_MASKS]
     found = []
     good = scores > settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else ~np.isnan(scores)
     for prompt, mask in np.argwhere(good):
+        check()
         candidate = _candidate(
             logits[prompt, mask].astype(np.float32),
             float(scores[prompt, mask]),
@@ -108,7 +111,8 @@ def _candidate(
     inside = np.empty((rows.stop - y, columns.stop - x), np.bool_)
     bands = upscaled_bands(logits, input_size, crop_size, (rows, columns))
     stability_score = _fill(inside, bands, offset)
-    # Not `<`: a mask without a pixel at either threshold has no score, and is dropped.
+    # It is not `<`, because a mask without a pixel at either threshold has no score (NaN), and has
+    # to be dropped.
     threshold = settings.stability_score_thresh
     if threshold > 0 and not stability_score >= threshold:
         return None

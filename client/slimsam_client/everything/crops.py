@@ -1,6 +1,7 @@
-"""Where everything mode looks: crops of the image, and grids of points.
+"""The crops of the image and the grids of points that everything mode segments by.
 
-Geometry of segment-anything's `generate_crop_boxes` and `build_point_grid` (utils/amg.py).
+Their geometry is that of segment-anything's `generate_crop_boxes` and `build_point_grid`
+(utils/amg.py).
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CropBox = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels."""
+"""A crop box is x0, y0, x1, y1 in pixels."""
 
 
 def crop_boxes(height: int, width: int, n_layers: int, overlap_ratio: float) -> list[list[CropBox]]:
     """Cut an image into crops.
 
     Args:
-        height: of the image.
-        width: of the image.
+        height: height of the image.
+        width: width of the image.
         n_layers: layers beside the whole image; layer i has 2**i crops along each side.
         overlap_ratio: overlap of layer 1, as a share of the image's short side.
 

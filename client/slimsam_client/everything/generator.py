@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.calls import Call, Steps
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.calls import Call, Check, Steps, unwatched
+from slimsam_client.contract import BULK_DECODER, ENCODER
 from slimsam_client.encodings import rle_area, to_box, to_rle
 from slimsam_client.everything.candidates import Candidate, find_candidates
 from slimsam_client.everything.crops import CropBox, crop_boxes, point_grid
@@ -16,23 +16,26 @@ from slimsam_client.everything.nms import box_nms
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.regions import remove_small_regions
 from slimsam_client.everything.settings import GenerateSettings
-from slimsam_client.image import preprocess
-from slimsam_client.prompts import encode_prompts
-from slimsam_client.wire import prompt_arrays
+from slimsam_client.image.load import preprocess
+from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
 
 Progress = Callable[[int, int], object]
-"""Called with how many requests are done, and how many there are in all."""
+"""Such a function is called with how many requests are done, and how many there are in all."""
 
 
 def generate_records(
-    image: NDArray[np.uint8], settings: GenerateSettings, progress: Progress | None
+    image: NDArray[np.uint8],
+    settings: GenerateSettings,
+    progress: Progress | None,
+    check: Check = unwatched,
 ) -> Steps[list[MaskRecord]]:
     """Segment everything in an image.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        settings: of everything mode.
-        progress: told about each request that is done.
+        settings: settings of everything mode.
+        progress: called for each request that is done.
+        check: called before each call and each mask; what it raises ends the work.
 
     Returns:
         The records, in SAM's order.
@@ -40,11 +43,11 @@ def generate_records(
     height, width = image.shape[:2]
     layers = crop_boxes(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
     jobs = [
-        (crop_box, max(settings.points_per_side // settings.crop_n_points_downscale_factor**i, 1))
+        (crop_box, settings.side_of_layer(i))
         for i, layer in enumerate(layers)
         for crop_box in layer
     ]
-    total = sum(1 + -(-(side**2) // settings.points_per_batch) for _, side in jobs)
+    total = sum(1 + -(-(side**2) // settings.points_per_request) for _, side in jobs)
     done = 0
 
     def advanced() -> None:
@@ -55,56 +58,68 @@ def generate_records(
 
     kept: list[Candidate] = []
     for crop_box, per_side in jobs:
-        kept += yield from _look_at_crop(image, crop_box, per_side, settings, advanced)
+        kept += yield from _process_crop(image, crop_box, per_side, settings, advanced, check)
     if len(jobs) > 1:
-        # The smaller crop knows better.
+        # A mask of a smaller crop is preferred.
         scores = np.array([1 / _area(candidate.crop_box) for candidate in kept], np.float32)
-        kept = _suppressed(kept, scores, settings.crop_nms_thresh)
+        kept = _suppressed(kept, scores, settings.crop_nms_thresh, check)
     if settings.min_mask_region_area > 0:
-        return _cleaned(kept, (height, width), settings)
-    return [_record(candidate, candidate.full_mask((height, width))) for candidate in kept]
+        return _cleaned(kept, (height, width), settings, check)
+    records = []
+    for candidate in kept:
+        check()
+        records.append(_record(candidate, candidate.full_mask((height, width))))
+    return records
 
 
-def _look_at_crop(
+def _process_crop(
     image: NDArray[np.uint8],
     crop_box: CropBox,
     per_side: int,
     settings: GenerateSettings,
     advanced: Callable[[], None],
+    check: Check,
 ) -> Steps[list[Candidate]]:
     x0, y0, x1, y1 = crop_box
     size = (y1 - y0, x1 - x0)
     frame, valid = preprocess(np.ascontiguousarray(image[y0:y1, x0:x1]))
     input_size = (int(valid[0]), int(valid[1]))
+    check()
     answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
     embeddings = answer["image_embeddings"].copy()
-    embeddings.flags.writeable = False  # so shared memory need be written only once
+    embeddings.flags.writeable = False  # so that shared memory is written only once
     advanced()
     found: list[Candidate] = []
     points = point_grid(per_side, *size)
-    for start in range(0, len(points), settings.points_per_batch):
-        batch = points[start : start + settings.points_per_batch]
+    for start in range(0, len(points), settings.points_per_request):
+        batch = points[start : start + settings.points_per_request]
         prompts = encode_prompts(size, input_size, batch[:, None])
-        answer = yield Call(DECODER, {"image_embeddings": embeddings, **prompt_arrays(prompts)})
-        found += find_candidates(answer, batch, crop_box, input_size, image.shape[:2], settings)
+        check()
+        answer = yield Call(
+            BULK_DECODER, {"image_embeddings": embeddings, **prompt_arrays(prompts)}
+        )
+        found += find_candidates(
+            answer, batch, crop_box, input_size, image.shape[:2], settings, check
+        )
         advanced()
     scores = np.array([candidate.predicted_iou for candidate in found], np.float32)
-    return _suppressed(found, scores, settings.box_nms_thresh)
+    return _suppressed(found, scores, settings.box_nms_thresh, check)
 
 
 def _suppressed(
-    candidates: list[Candidate], scores: NDArray[np.float32], threshold: float
+    candidates: list[Candidate], scores: NDArray[np.float32], threshold: float, check: Check
 ) -> list[Candidate]:
     boxes = np.array([candidate.box for candidate in candidates], np.float32).reshape(-1, 4)
-    return [candidates[index] for index in box_nms(boxes, scores, threshold)]
+    return [candidates[index] for index in box_nms(boxes, scores, threshold, check)]
 
 
 def _cleaned(
-    candidates: list[Candidate], size: tuple[int, int], settings: GenerateSettings
+    candidates: list[Candidate], size: tuple[int, int], settings: GenerateSettings, check: Check
 ) -> list[MaskRecord]:
     """Remove small regions and holes, and then masks that have become duplicates by it."""
     records, boxes, scores = [], [], []
     for candidate in candidates:
+        check()
         mask, changed = remove_small_regions(
             candidate.full_mask(size), settings.min_mask_region_area
         )
@@ -112,11 +127,12 @@ def _cleaned(
         box = (0, 0, 0, 0) if bounds is None else (*bounds[:2], bounds[2] - 1, bounds[3] - 1)
         records.append(_record(candidate, mask, box if changed else candidate.box))
         boxes.append(box)
-        scores.append(0.0 if changed else 1.0)  # prefer what did not need it
+        scores.append(0.0 if changed else 1.0)  # masks that were not changed are preferred
     kept = box_nms(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         max(settings.box_nms_thresh, settings.crop_nms_thresh),
+        check,
     )
     return [records[index] for index in kept]
 

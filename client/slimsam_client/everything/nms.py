@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from slimsam_client.calls import Check, unwatched
+
 
 def box_nms(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    threshold: float,
+    check: Check = unwatched,
 ) -> NDArray[np.int64]:
     """Drop each box that overlaps one of a higher score, as torchvision.ops.nms does.
 
@@ -15,6 +20,7 @@ def box_nms(
         boxes: (n, 4) float32, x0, y0, x1, y1.
         scores: (n,) float32; of equal ones the first wins.
         threshold: IoU above which the lower one is dropped.
+        check: called before each box is compared with the others.
 
     Returns:
         Indices of the boxes that stay, by falling score.
@@ -26,10 +32,11 @@ def box_nms(
     for index in range(len(order)):
         if not alive[index]:
             continue
+        check()
         rest = boxes[index + 1 :]
         size = np.minimum(rest[:, 2:], boxes[index, 2:]) - np.maximum(rest[:, :2], boxes[index, :2])
         common = np.clip(size, 0, None).prod(axis=1)
         union = areas[index + 1 :] + areas[index] - common
-        # Multiplied out, so that boxes without area do not divide by zero.
+        # The quotient is multiplied out, so that boxes without area do not divide by zero.
         alive[index + 1 :] &= common <= threshold * union
     return order[alive].astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any, Literal
@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.encodings import Rle, from_rle, rle_area, to_json_rle
+from slimsam_client.encodings.mask import check_pixels, checked_size
 from slimsam_client.errors import MaskError, SettingsError
+from slimsam_client.image.load import MAX_PIXELS
+from slimsam_client.quoting import quoted, quoted_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class MaskRecord:
     @property
     def segmentation(self) -> NDArray[np.bool_]:
         """The mask, (H, W) bool, decoded anew at each look."""
-        return from_rle(self.rle)
+        height, width = self.rle["size"]
+        return from_rle(self.rle, max_pixels=height * width)
 
     def as_dict(
         self, output_mode: Literal["binary_mask", "coco_rle"] = "binary_mask"
@@ -57,7 +61,7 @@ class MaskRecord:
         """
         if output_mode not in ("binary_mask", "coco_rle"):
             raise SettingsError(
-                f"output_mode: expected binary_mask or coco_rle, got {output_mode!r}"
+                f"output_mode: expected binary_mask or coco_rle, got {quoted_value(output_mode)}"
             )
         as_json = output_mode == "coco_rle"
         return {
@@ -73,21 +77,26 @@ class MaskRecord:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> MaskRecord:
+    def from_dict(cls, content: Mapping[str, Any], max_pixels: int = MAX_PIXELS) -> MaskRecord:
         """Read what `as_dict("coco_rle")` gave, or SAM's generator in that mode.
 
+        Args:
+            content: the record.
+            max_pixels: masks of larger images are refused: a few bytes of RLE may claim any size.
+
         Raises:
-            MaskError: something is missing or of another type, or the RLE is damaged.
+            MaskError: something is missing or of another type, the RLE is damaged, or the image
+                has more than max_pixels.
         """
         try:
             rle = content["segmentation"]
-            height, width = rle["size"]
+            height, width = checked_size(rle["size"])
             counts = rle["counts"]
             stability_score = content["stability_score"]
             (point,) = content["point_coords"]
             record = cls(
                 {
-                    "size": [int(height), int(width)],
+                    "size": [height, width],
                     "counts": counts if isinstance(counts, bytes) else counts.encode("ascii"),
                 },
                 int(content["area"]),
@@ -100,9 +109,10 @@ class MaskRecord:
         except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
             raise MaskError(
                 'record: expected what as_dict("coco_rle") gives, got something else '
-                f"({type(error).__name__}: {error})"
+                f"({quoted(f'{type(error).__name__}: {error}')})"
             ) from error
-        rle_area(rle)  # raises if its runs are not those of its size
+        check_pixels("record", height, width, max_pixels)
+        rle_area(record.rle)  # raises if its runs are not those of its size
         return record
 
 
@@ -111,3 +121,19 @@ def _numbers(values: Sequence[float], count: int) -> Any:
     if len(values) != count:
         raise ValueError(f"expected {count} numbers, got {len(values)}")
     return tuple(float(value) for value in values)
+
+
+def checked_records(records: Iterable[MaskRecord]) -> list[MaskRecord]:
+    """Give records as a list, if they are records.
+
+    Raises:
+        MaskError: they are something else.
+    """
+    given: list[Any] = list(records) if isinstance(records, Iterable) else [records]
+    wrong = [value for value in given if not isinstance(value, MaskRecord)]
+    if wrong or not isinstance(records, Iterable):
+        raise MaskError(
+            "records: expected a list of MaskRecords, as generate gives it, got "
+            f"{type((wrong or given)[0]).__name__}; MaskRecord.from_dict reads what as_dict gave"
+        )
+    return given

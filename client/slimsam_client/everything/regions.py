@@ -1,4 +1,4 @@
-"""Removal of small regions and holes, as segment-anything's `remove_small_regions` does it."""
+"""Removal of small regions and holes, as in segment-anything's `remove_small_regions`."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from slimsam_client.contract import MAX_PROMPTS
 from slimsam_client.errors import SettingsError
+from slimsam_client.numeric import as_integer, as_number
+from slimsam_client.quoting import quoted, quoted_value
 
 
 def _setting(default: float, low: float, high: float, text: str) -> Any:
@@ -20,9 +22,12 @@ def _setting(default: float, low: float, high: float, text: str) -> Any:
 class GenerateSettings:
     """Settings of everything mode (segment-anything, `SamAutomaticMaskGenerator`).
 
+    Numbers may be of any numeric type, NumPy's too; they are kept as int and float.
+
     Attributes:
         points_per_side: points along each side of the grid, 1 to 256; 32 gives 1024 points.
-        points_per_batch: points in one request, 1 to 64.
+        points_per_batch: points in one request, 1 to 64 as in SAM; of more than the contract's 16,
+            16 are taken.
         pred_iou_thresh: masks with a lower predicted IoU are dropped, 0 to 1; 0 keeps all.
         stability_score_thresh: masks with a lower stability score are dropped, 0 to 1; 0 keeps all.
         stability_score_offset: how far the threshold is moved for the stability score, in logits.
@@ -37,7 +42,9 @@ class GenerateSettings:
     """
 
     points_per_side: int = _setting(32, 1, 256, "points along each side of the grid")
-    points_per_batch: int = _setting(64, 1, MAX_PROMPTS, "points in one request")
+    points_per_batch: int = _setting(
+        MAX_PROMPTS, 1, 64, f"points in one request, {MAX_PROMPTS} at most"
+    )
     pred_iou_thresh: float = _setting(0.88, 0, 1, "least predicted IoU of a mask")
     stability_score_thresh: float = _setting(0.95, 0, 1, "least stability score of a mask")
     stability_score_offset: float = _setting(
@@ -62,13 +69,25 @@ class GenerateSettings:
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
             whole = isinstance(setting.default, int)
-            kinds = int if whole else (int, float)
+            number = as_integer(value) if whole else as_number(value)
             low, high = setting.metadata["low"], setting.metadata["high"]
-            if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            if number is None or not low <= number <= high:
                 kind = "an integer" if whole else "a number"
                 raise SettingsError(
-                    f"{setting.name}: expected {kind} within {low}..{high}, got {value!r:.80}"
+                    f"{setting.name}: expected {kind} within {low}..{high}, "
+                    f"got {quoted_value(value)}"
                 )
+            object.__setattr__(self, setting.name, number)  # JSON takes no other numeric types
+
+    @property
+    def points_per_request(self) -> int:
+        """`points_per_batch`, within the contract's limit."""
+        return min(self.points_per_batch, MAX_PROMPTS)
+
+    def side_of_layer(self, layer: int) -> int:
+        """Give how many points the grid of a layer's crops has along each side."""
+        divisor: int = self.crop_n_points_downscale_factor**layer
+        return max(self.points_per_side // divisor, 1)
 
     def to_json(self) -> str:
         """Write the settings as a JSON object."""
@@ -89,7 +108,6 @@ class GenerateSettings:
             raise SettingsError(f"settings: expected a JSON object, got {type(content).__name__}")
         known = [setting.name for setting in dataclasses.fields(cls)]
         if unknown := sorted(set(content) - set(known)):
-            raise SettingsError(
-                f"settings: expected {', '.join(known)}; got {', '.join(map(repr, unknown)):.200}"
-            )
+            found = quoted(", ".join(map(repr, unknown)))
+            raise SettingsError(f"settings: expected {', '.join(known)}; got {found}")
         return cls(**content)

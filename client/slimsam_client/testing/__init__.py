@@ -1,9 +1,9 @@
-"""For the tests of projects that use the SDK: a server in the test's own process.
+"""A fake server for the tests of projects that use the SDK, in the test's own process.
 
     with FakeServer() as server, SlimSam(server.url) as sam:
         ...
 
-No Triton, no weights, no files; it starts in milliseconds.
+It needs no Triton, no weights and no files, and starts in milliseconds.
 """
 
 from __future__ import annotations

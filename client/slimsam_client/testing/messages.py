@@ -1,7 +1,7 @@
 """Triton's messages: requests to arrays, checked as Triton checks them, and arrays to responses.
 
-The checks and their statuses are those that a tritonserver 2.51 was seen to make; a test sends the
-same requests to both. Messages name what is wrong in much the same words.
+The checks and their statuses are those of tritonserver 2.51; a test sends the same requests to
+both. Messages name what is wrong in much the same words.
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
-from slimsam_client.contract import ModelSpec, TensorSpec
-from slimsam_client.wire import Arrays
+from slimsam_client.contract import (
+    BULK_DECODER,
+    CLICK,
+    DECODER,
+    ENCODER,
+    ENSEMBLE,
+    Arrays,
+    ModelSpec,
+    TensorSpec,
+)
 
-MAX_BATCH_SIZE: Final = 8
-"""Of the models with a batch axis, as the repository's default configurations have it."""
+MAX_BATCH_SIZES: Final = {ENCODER: 8, DECODER: 8, BULK_DECODER: 1, ENSEMBLE: 8, CLICK: 8}
+"""Models with a batch axis have these, which are the default of the repository's."""
 VERSION: Final = "1"
-"""The one version of each model."""
+"""Each model has this one version."""
 
 CONTENTS: Final = {
     "UINT8": "uint_contents",
@@ -35,14 +43,15 @@ CONTENTS: Final = {
     "FP32": "fp32_contents",
     "BYTES": "bytes_contents",
 }
-"""Where a request that is not raw has its values; for FP16 the protocol has no place."""
+"""A request without raw contents has its values in these fields of InferTensorContents, by dtype;
+the protocol has none for FP16."""
 
 
 class Refused(Exception):
     """A request that gets no answer but a gRPC status.
 
     Attributes:
-        status: what the client gets.
+        status: the grpc.StatusCode that the client gets.
     """
 
     def __init__(self, message: str, status: Any = grpc.StatusCode.INVALID_ARGUMENT) -> None:
@@ -87,7 +96,9 @@ def read_inputs(request: messages.ModelInferRequest, spec: ModelSpec) -> Arrays:
             )
         given[tensor.name] = (tensor, raw[index] if index < len(raw) else None)
     missing = [name for name, spec_ in expected.items() if name not in given and not spec_.optional]
-    if missing or len(given) > len(expected):
+    # Triton counts: an optional input may stand in for a required one, which the model then misses.
+    least = sum(not tensor.optional for tensor in spec.inputs)
+    if not least <= len(given) <= len(expected):
         raise Refused(
             f"expected {len(expected)} inputs but got {len(given)} inputs {model}. "
             f"Got input(s) {sorted(given)}, but missing required input(s) {missing}"
@@ -145,10 +156,9 @@ def _check_batch(shapes: dict[str, Any], spec: ModelSpec) -> None:
             raise Refused(
                 f"input '{name}' batch size does not match other inputs for '{spec.name}'"
             )
-    if not 1 <= first <= MAX_BATCH_SIZE:
-        raise Refused(
-            f"inference request batch-size must be >= 1 and <= {MAX_BATCH_SIZE} for '{spec.name}'"
-        )
+    most = MAX_BATCH_SIZES[spec]
+    if not 1 <= first <= most:
+        raise Refused(f"inference request batch-size must be >= 1 and <= {most} for '{spec.name}'")
 
 
 def _array(tensor: Any, raw: bytes | None, model: str) -> NDArray[Any]:
@@ -174,7 +184,7 @@ def _typed(tensor: Any, model: str) -> NDArray[Any]:
         )
     values = list(getattr(tensor.contents, filled[0]))
     dtype = triton_to_np_dtype(tensor.datatype)
-    # Through int64, so that what is no uint8 wraps around as it does in Triton.
+    # They go through int64, so that what is no uint8 wraps around as it does in Triton.
     return np.array(values, np.int64 if tensor.datatype == "UINT8" else dtype).astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Regions of a picture: what has much the same colour as a place, and hangs together with it."""
+"""Regions of a picture: the connected pixels around a place that have much the same color."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 TOLERANCE: Final = 32
-"""How far, in each channel of 0..255, a colour may be from the clicked one."""
+"""A color may be this far from the clicked one, in each channel of 0..255."""
 
 
 class Regions:
-    """The regions of a picture, each looked for once.
+    """Finds the regions of a picture, each once.
 
     Args:
-        picture: (H, W, 3) float32, colours 0..255.
+        picture: (H, W, 3) float32, colors 0..255.
     """
 
     def __init__(self, picture: NDArray[np.float32]) -> None:
@@ -26,18 +26,18 @@ class Regions:
 
     def at(self, row: int, column: int) -> Mask:
         """Give the region (H, W) bool that a place is in."""
-        colour = self._picture[row, column]
+        color = self._picture[row, column]
         for other, region in self._found:
-            if region[row, column] and (other == colour).all():
+            if region[row, column] and (other == color).all():
                 return region
-        similar = (np.abs(self._picture - colour) <= TOLERANCE).all(axis=-1)
+        similar = (np.abs(self._picture - color) <= TOLERANCE).all(axis=-1)
         region = _connected(similar, row, column)
-        self._found.append((colour, region))
+        self._found.append((color, region))
         return region
 
 
 def _connected(similar: Mask, row: int, column: int) -> Mask:
-    """The part of a mask that hangs together with one of its places, by sides and not corners.
+    """The connected component of a mask at one of its places, by sides and not corners.
 
     It grows along whole runs of rows and columns at once, so a round shape takes a few turns.
     """

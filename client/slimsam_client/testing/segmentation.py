@@ -1,4 +1,4 @@
-"""How the fake models see: a click selects the region of its colour. `FakeServer` says it in full.
+"""The fake models' segmentation: a click selects the region of its color, as `FakeServer` says.
 
 All of it happens on the 256 x 256 cells of the low-resolution masks. The fake embedding is the
 picture at that size, so that answers depend on the image, whoever kept its embedding.
@@ -26,21 +26,22 @@ from slimsam_client.encodings import to_box
 from slimsam_client.testing.regions import Mask, Regions
 
 PART_RADIUS: Final = 64
-"""How far from a click the smallest candidate reaches, in pixels of the 1024 frame."""
+"""The smallest candidate reaches this far from a click, in pixels of the 1024 frame."""
 CUT_RADIUS: Final = 32
-"""How much a background point cuts out, in pixels of the 1024 frame."""
+"""A background point cuts out a disc of this radius, in pixels of the 1024 frame."""
 LOGIT: Final = 20.0
-"""Of what is inside; outside it is the negative."""
+"""Pixels inside a mask have this logit, those outside its negative."""
 SCORES: Final = (0.9, 0.7, 0.95, 0.8)
-"""Of the region as the single mask, and of its part, the region and its bounding box."""
+"""The region has the first score as the single mask; the other scores are those of the three
+candidates: a part of the region, the region, and its bounding box."""
 
 CELL: Final = IMAGE_SIZE // LOW_RES_SIZE
-CENTRES: Final = (np.arange(LOW_RES_SIZE) + 0.5) * CELL
-"""Of the cells along either axis, in pixels of the 1024 frame."""
+CENTERS: Final = (np.arange(LOW_RES_SIZE) + 0.5) * CELL
+"""The cells along either axis have these centers, in pixels of the 1024 frame."""
 BLOCK: Final = LOW_RES_SIZE // EMBEDDING_SIZE
-"""Cells along each side of one place of the embedding."""
-COLOURS: Final = BLOCK * BLOCK * 3
-"""Channels of the embedding that are in use."""
+"""One place of the embedding covers so many cells along each side."""
+COLORS: Final = BLOCK * BLOCK * 3
+"""So many channels of the embedding are in use."""
 
 
 def encode(image: NDArray[np.uint8], input_size: NDArray[np.int32]) -> NDArray[np.float16]:
@@ -51,14 +52,14 @@ def encode(image: NDArray[np.uint8], input_size: NDArray[np.int32]) -> NDArray[n
         input_size: (2,) int32, (height, width) of its valid part.
 
     Returns:
-        (256, 64, 64) float16: the colours, 0..255, of 4 x 4 cells in the first 48 channels, zeros
+        (256, 64, 64) float16: the colors, 0..255, of 4 x 4 cells in the first 48 channels, zeros
         in the others.
     """
-    # The padding takes the colours of the edge beside it, so that a click on the edge is inside.
-    rows, columns = (np.minimum(CENTRES.astype(np.int64), side - 1) for side in input_size)
+    # The padding takes the colors of the edge beside it, so that a click on the edge is inside.
+    rows, columns = (np.minimum(CENTERS.astype(np.int64), side - 1) for side in input_size)
     cells = image[rows[:, None], columns].reshape(EMBEDDING_SIZE, BLOCK, EMBEDDING_SIZE, BLOCK, 3)
     embedding = np.zeros((EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE), np.float16)
-    embedding[:COLOURS] = cells.transpose(1, 3, 4, 0, 2).reshape(COLOURS, *embedding.shape[1:])
+    embedding[:COLORS] = cells.transpose(1, 3, 4, 0, 2).reshape(COLORS, *embedding.shape[1:])
     return embedding
 
 
@@ -71,7 +72,7 @@ def decode(
     """Answer prompts.
 
     Args:
-        image_embeddings: (256, 64, 64) float16, of `encode`.
+        image_embeddings: (256, 64, 64) float16, as `encode` gives it.
         point_coords: (P, N, 2) float32, (x, y) in the 1024 frame.
         point_labels: (P, N) int32, the contract's labels.
         mask_input: (256, 256) bool, an earlier answer's inside, or None.
@@ -79,7 +80,7 @@ def decode(
     Returns:
         low_res_masks (P, 4, 256, 256) float16 and iou_predictions (P, 4) float32.
     """
-    cells = image_embeddings[:COLOURS].astype(np.float32)
+    cells = image_embeddings[:COLORS].astype(np.float32)
     cells = cells.reshape(BLOCK, BLOCK, 3, EMBEDDING_SIZE, EMBEDDING_SIZE)
     regions = Regions(cells.transpose(3, 0, 4, 1, 2).reshape(LOW_RES_SIZE, LOW_RES_SIZE, 3))
     masks = np.zeros((len(point_labels), NUM_MASKS, LOW_RES_SIZE, LOW_RES_SIZE), np.bool_)
@@ -93,7 +94,7 @@ def decode(
 def _candidates(
     regions: Regions, coords: NDArray[np.float64], labels: NDArray[np.int32], given: Mask | None
 ) -> Mask:
-    """The four masks (4, 256, 256) of one prompt, of points (N, 2) and labels (N,)."""
+    """Give the four masks (4, 256, 256) of one prompt, of points (N, 2) and labels (N,)."""
     clicks = coords[labels == FOREGROUND]
     inside = np.ones((LOW_RES_SIZE, LOW_RES_SIZE), np.bool_)
     if np.isin(labels, (BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)).any():
@@ -115,18 +116,18 @@ def _candidates(
 
 
 def _box(middle: NDArray[np.float64], half: NDArray[np.float64]) -> Mask:
-    """The cells of a box, one at least; its middle and half its size are (x, y)."""
+    """Give the cells of a box, one at least; its middle and half its size are (x, y)."""
     columns, rows = (
-        np.abs(CENTRES - centre) <= max(reach, CELL / 2)
-        for centre, reach in zip(middle, half, strict=True)
+        np.abs(CENTERS - center) <= max(reach, CELL / 2)
+        for center, reach in zip(middle, half, strict=True)
     )
     inside: Mask = rows[:, None] & columns
     return inside
 
 
 def _near(points: NDArray[np.float64], radius: float) -> Mask:
-    """The cells within a distance of any of the points (n, 2)."""
+    """Give the cells within a distance of any of the points (n, 2)."""
     near = np.zeros((LOW_RES_SIZE, LOW_RES_SIZE), np.bool_)
     for x, y in points:
-        near |= (CENTRES - x) ** 2 + (CENTRES[:, None] - y) ** 2 <= radius**2
+        near |= (CENTERS - x) ** 2 + (CENTERS[:, None] - y) ** 2 <= radius**2
     return near

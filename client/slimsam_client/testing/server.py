@@ -1,4 +1,4 @@
-"""The fake server: its life, its faults, and what it has seen."""
+"""`FakeServer`: its start and stop, its faults, and the requests that it received."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from slimsam_client.testing.servicer import SPECS, Fault, ReceivedRequest, Servi
 
 HOST: Final = "127.0.0.1"
 WORKERS: Final = 64
-"""How many requests it takes at once; the others wait. Threads come to be as they are needed."""
+"""The server takes so many requests at once; others wait. Threads are started when needed."""
 
 
 class FakeServer:
     """A gRPC server on loopback that speaks the contract: Triton's protocol, fake models.
 
-    Models are slimsam_encoder, slimsam_decoder, slimsam and slimsam_automatic. Requests are checked
-    as `slimsam-serve` checks them, and get the same statuses; up to 8 rows are a batch, as the
-    repository's default configurations have it. There is no TLS, no shared memory, and none of
+    Models are slimsam_encoder, slimsam_decoder, slimsam_decoder_bulk, slimsam, slimsam_automatic,
+    slimsam_image, slimsam_click and slimsam_info. Uploaded images are kept until `forget_uploads`.
+    Requests are checked as Triton checks them, and get the same statuses; values that the contract
+    forbids are answered with NaN, as by the repository's graphs; up to 8 rows are a batch, as its
+    default configurations have it. There is no TLS, no shared memory, and none of
     Triton's services beside inference, metadata and readiness.
 
-    **What it answers.** The same to the same request, always. A click selects its *region*: the
-    pixels that hang together with the clicked one and whose colour is within 32 of its colour, in
+    **What it answers.** The same request always gets the same answer. A click selects its *region*:
+    the pixels that are connected with the clicked one and whose color is within 32 of its color, in
     each channel of 0..255. So a click on a drawn shape gives that shape, to about 4 pixels of the
     1024 frame. In this order:
 
@@ -50,7 +52,9 @@ class FakeServer:
     Attributes:
         url: host:port, once started; the same after each later start.
         requests: every inference that a client asked for, in the order of arrival; retries are
-            further ones.
+            further ones. slimsam_info's, which clients ask by themselves, are left out.
+        digest: the digest of the checkpoint that is said to be served. After it is changed, clients
+            refuse earlier embeddings (`StaleEmbeddingError`).
         unready: names of models that are not ready, each for itself; none at first. Without
             "slimsam_automatic", for example, everything mode runs in the client.
     """
@@ -88,6 +92,15 @@ class FakeServer:
     def unready(self) -> set[str]:
         """Names of the models that are not ready; change it as you like."""
         return self._servicer.unready
+
+    @property
+    def digest(self) -> str:
+        """The digest of the checkpoint, as slimsam_info has it; change it as you like."""
+        return self._servicer.digest
+
+    @digest.setter
+    def digest(self, digest: str) -> None:
+        self._servicer.digest = digest
 
     def start(self) -> None:
         """Start, or start again at the same address.
@@ -130,7 +143,7 @@ class FakeServer:
         Args:
             model: a model that clients call; slimsam's own calls of the other two are not meant.
             status: a grpc.StatusCode, not OK.
-            message: that goes with it.
+            message: the message that goes with it.
             times: how many inferences fail.
 
         Raises:
@@ -155,6 +168,10 @@ class FakeServer:
             SettingsError: there is no such model.
         """
         self._add(model, Fault(seconds), times)
+
+    def forget_uploads(self) -> None:
+        """Keep none of the uploaded images and their masks any longer, as after a restart."""
+        self._servicer.kept.forget_all()
 
     def _add(self, model: str, fault: Fault, times: int) -> None:
         if model not in SPECS:

@@ -12,11 +12,13 @@ import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer
 
-from slimsam_client.contract import AUTOMATIC, MODELS, ModelSpec
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, INFO, MODELS, ModelSpec
+from slimsam_client.testing.info import DIGEST, answer_info
+from slimsam_client.testing.memory_store import MemoryStore
 from slimsam_client.testing.messages import VERSION, Refused, describe, read_inputs, to_response
 from slimsam_client.testing.models import infer
 
-SPECS: Final = {spec.name: spec for spec in (*MODELS, AUTOMATIC)}
+SPECS: Final = {spec.name: spec for spec in (*MODELS, AUTOMATIC, IMAGE, CLICK, INFO)}
 PLATFORM: Final = "slimsam_client.testing"
 
 
@@ -25,9 +27,9 @@ class Fault:
     """What happens to one inference: it waits, and then it fails, unless `status` is None.
 
     Attributes:
-        seconds: that it waits.
+        seconds: how long it waits.
         status: a grpc.StatusCode.
-        message: that goes with the status.
+        message: the message that goes with the status.
     """
 
     seconds: float = 0.0
@@ -43,9 +45,9 @@ class ReceivedRequest:
         model: its name.
         request_id: the client's id of it.
         headers: its gRPC metadata, names in lower case.
-        shapes: of its input tensors, with their batch axis, by name.
-        status: the grpc.StatusCode that it ended in, None while it is under way. CANCELLED also
-            if its deadline passed.
+        shapes: the shapes of its input tensors, with their batch axis, by name.
+        status: the grpc.StatusCode that it ended in, None while it is under way. It is CANCELLED
+            also if the deadline passed.
     """
 
     model: str
@@ -59,14 +61,19 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
     """The service; `FakeServer` says what it answers.
 
     Attributes:
-        requests: every inference that was asked for, in the order of arrival.
+        requests: every inference that was asked for, in the order of arrival; slimsam_info's,
+            which clients ask by themselves, are left out.
         unready: names of models that are not ready.
+        digest: the digest of the checkpoint that is said to be served.
         faults: what happens to the next inferences, by the model's name.
+        kept: what has been uploaded.
     """
 
     def __init__(self) -> None:
         self.requests: list[ReceivedRequest] = []
         self.unready: set[str] = set()
+        self.digest = DIGEST
+        self.kept = MemoryStore()
         self.faults: dict[str, deque[Fault]] = {name: deque() for name in SPECS}
 
     def ServerLive(self, request: Any, context: Any) -> Any:
@@ -78,7 +85,7 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return messages.ServerReadyResponse(ready=not self.unready)
 
     def ServerMetadata(self, request: Any, context: Any) -> Any:
-        """Say who this is; not Triton."""
+        """Give the server's name, which is not Triton's, and its version."""
         return messages.ServerMetadataResponse(
             name=f"{PLATFORM}.FakeServer", version=version("slimsam-client")
         )
@@ -106,13 +113,18 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
             dict(context.invocation_metadata()),
             {tensor.name: tuple(tensor.shape) for tensor in request.inputs},
         )
-        self.requests.append(received)
+        if request.model_name != INFO.name:
+            self.requests.append(received)
         try:
             spec = self._model(request.model_name, request.model_version)
-            self._suffer(spec.name, context)
-            answer = to_response(
-                request, spec, infer(spec, read_inputs(request, spec), context.is_active)
+            self._apply_fault(spec.name, context)
+            inputs = read_inputs(request, spec)
+            arrays = (
+                answer_info(self.digest)
+                if spec is INFO
+                else infer(spec, inputs, context.is_active, self.kept, self.digest)
             )
+            answer = to_response(request, spec, arrays)
         except Refused as error:
             received.status = error.status
             context.abort(error.status, str(error))
@@ -126,18 +138,18 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         if wanted not in ("", VERSION):
             raise Refused(f"{unknown} version {wanted} is not found", grpc.StatusCode.NOT_FOUND)
         if name in self.unready:
-            # Triton's words, and its status, where the client asks for no version.
+            # Triton gives this message and status where the client asks for no version.
             raise Refused(f"{unknown} has no available versions", grpc.StatusCode.NOT_FOUND)
         return SPECS[name]
 
-    def _suffer(self, model: str, context: Any) -> None:
+    def _apply_fault(self, model: str, context: Any) -> None:
         """Do what a test wants to happen to this inference."""
         try:
             fault = self.faults[model].popleft()
         except IndexError:
             return
         ended = threading.Event()
-        if context.add_callback(ended.set):  # called when the client has gone, too
+        if context.add_callback(ended.set):  # it is called when the client has gone, too
             ended.wait(fault.seconds)
         if not context.is_active():
             raise Refused("cancelled", grpc.StatusCode.CANCELLED)

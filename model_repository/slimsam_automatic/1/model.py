@@ -2,95 +2,66 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
 
-from slimsam_client import ImageError, MissingExtraError, SettingsError
-from slimsam_client.calls import Call, Done, advance
-from slimsam_client.contract import AUTOMATIC
-from slimsam_client.everything.remote import answer_request
-from slimsam_client.wire import Arrays
+from slimsam_client.calls import Done, advance
+from slimsam_client.contract import AUTOMATIC, IMAGE, Arrays
+from slimsam_client.serving.automatic import answer_request
+from slimsam_client.serving.backend import (
+    infer,
+    info_folder,
+    inputs_of,
+    parameters_of,
+    refusal,
+    response_of,
+)
+from slimsam_client.serving.cache.errors import CacheError
+from slimsam_client.serving.cache.pictures import PictureCache
+from slimsam_client.serving.cache.settings import CacheSettings
+from slimsam_client.serving.limits import Limits, Watch
+from slimsam_client.serving.parameters import read_parameters
 
 
 class TritonPythonModel:
     """What Triton's Python backend calls."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the configuration's parameter."""
-        parameters = json.loads(args["model_config"])["parameters"]
-        self.max_points = int(parameters["max_points_per_batch"]["string_value"])
+        """Read the configuration's parameters, and open the cache where there is slimsam_image."""
+        parameters = parameters_of(args)
+        self.limits = Limits.from_parameters(parameters)
+        self.cache: PictureCache | None = None
+        if (Path(args["model_repository"]).parent / IMAGE.name).is_dir():
+            settings = read_parameters(CacheSettings, parameters)
+            try:
+                self.keys = settings.keys(info_folder(args))
+                self.cache = settings.open()
+            except CacheError as error:  # slimsam_image says so to whom it concerns
+                pb_utils.Logger.log_warn(f"no embedding of an uploaded picture is used: {error}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request with its records, or with an error of its own."""
-        return [_response(request, self.max_points) for request in requests]
+        return [self._response(request) for request in requests]
 
+    def _response(self, request: Any) -> Any:
+        watch = Watch(request.is_cancelled, self.limits.max_seconds)
+        try:
+            return response_of(request, AUTOMATIC, self._records(request, watch))
+        except Exception as error:
+            return refusal(error)
 
-class _Refused(Exception):
-    """An error with the status that the client gets."""
+    def _records(self, request: Any, watch: Watch) -> Arrays:
+        inputs = inputs_of(request, AUTOMATIC)
+        steps = answer_request(inputs, self.limits, watch, self._embedding_of)
+        step = advance(steps, None)
+        while not isinstance(step, Done):
+            step = advance(steps, infer(step, watch))
+        return step.result
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def _response(request: Any, max_points: int) -> Any:
-    try:
-        arrays = _records(request, max_points)
-    except _Refused as error:
-        return _error(str(error), error.status)
-    except (ImageError, SettingsError) as error:
-        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
-    except MissingExtraError as error:
-        return _error(str(error), pb_utils.TritonError.UNSUPPORTED)
-    except Exception as error:
-        return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-    wanted = request.requested_output_names()
-    return pb_utils.InferenceResponse(
-        [
-            pb_utils.Tensor(tensor.name, arrays[tensor.name])
-            for tensor in AUTOMATIC.outputs
-            if tensor.name in wanted
-        ]
-    )
-
-
-def _records(request: Any, max_points: int) -> Arrays:
-    inputs = {
-        spec.name: tensor.as_numpy()
-        for spec in AUTOMATIC.inputs
-        if (tensor := pb_utils.get_input_tensor_by_name(request, spec.name)) is not None
-    }
-    steps = answer_request(inputs, max_points)
-    step = advance(steps, None)
-    while not isinstance(step, Done):
-        if request.is_cancelled():
-            raise _Refused("cancelled", pb_utils.TritonError.CANCELLED)
-        step = advance(steps, _infer(step))
-    return step.result
-
-
-def _infer(call: Call) -> Arrays:
-    request = pb_utils.InferenceRequest(
-        model_name=call.spec.name,
-        requested_output_names=[tensor.name for tensor in call.spec.outputs],
-        inputs=[
-            pb_utils.Tensor(tensor.name, call.arrays[tensor.name][None])
-            for tensor in call.spec.inputs
-        ],
-        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
-    )
-    response = request.exec()
-    if response.has_error():
-        raise _Refused(
-            f"{call.spec.name}: {response.error().message()}", pb_utils.TritonError.INTERNAL
-        )
-    return {
-        tensor.name: pb_utils.get_output_tensor_by_name(response, tensor.name).as_numpy()[0]
-        for tensor in call.spec.outputs
-    }
-
-
-def _error(message: str, status: int) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, status))
+    def _embedding_of(self, content: bytes) -> NDArray[np.float16] | None:
+        picture = None if self.cache is None else self.cache.get_picture(self.keys.key_of(content))
+        return None if picture is None else picture.image_embeddings

@@ -1,4 +1,4 @@
-"""Stands in for Triton's ONNX Runtime backend: the same configurations, the same artefacts."""
+"""Stands in for Triton's ONNX Runtime backend: the same configurations, the same artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands in for Triton's OpenVINO backend: the same configurations, the same artefacts."""
+"""Stands in for Triton's OpenVINO backend: the same configurations, the same artifacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def load(path: Path, arguments: dict[str, str]) -> Run:
-    """Compile an artefact for all cores, in the precision that its report names."""
+    """Compile an artifact for all cores, in the precision that its report names."""
     report = path.with_name(f"{path.name}.json")
     precision = json.loads(report.read_text())["precision"] if report.exists() else "fp32"
     compiled = openvino.Core().compile_model(
@@ -28,9 +28,12 @@ def load(path: Path, arguments: dict[str, str]) -> Run:
         },
     )
     request = compiled.create_infer_request()
+    # Shared outputs are overwritten by the next inference, which with larger batches may come
+    # before the answers of the first have left.
+    share_outputs = json.loads(arguments["model_config"])["max_batch_size"] <= 1
 
     def run(inputs: list[Any]) -> list[Any]:
-        outputs = request.infer(inputs, share_inputs=True, share_outputs=True)
+        outputs = request.infer(inputs, share_inputs=True, share_outputs=share_outputs)
         return [outputs[port] for port in compiled.outputs]
 
     return run

@@ -1,4 +1,4 @@
-"""Stands in for Triton's PyTorch backend: the same configurations, the same artefacts."""
+"""Stands in for Triton's PyTorch backend: the same configurations, the same artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slimsam_server.standin import Model, Run, core_count
 
 
 def load(path: Path, arguments: dict[str, str]) -> Run:
-    """Load an artefact, on the GPU where Triton has placed the instance on one."""
+    """Load an artifact, on the GPU where Triton has placed the instance on one."""
     torch.set_num_threads(core_count())
     # As the configurations say: the executor would specialise for every shape at its first runs.
     torch._C._jit_set_profiling_mode(False)

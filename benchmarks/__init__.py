@@ -1,0 +1,20 @@
+"""Measurements, of which docs/performance.md has the results.
+
+Each is a command, run from the repository's root:
+
+    python -m benchmarks.comparison          beside `SamModel` and its plain export: `make bench`
+    python -m benchmarks.comparison.gpu      the same on a GPU
+    python -m benchmarks.load                perf_analyzer against a server: `make load`
+    python -m benchmarks.clicks              clicks on kept pictures beside clicks with an embedding
+    python -m benchmarks.overload            who is answered in time when too many users come
+    python -m benchmarks.soak                answers while servers and models are killed
+    python -m benchmarks.memory              what client and server hold, and whether it grows
+    python -m benchmarks.wire                bytes that each call sends and receives
+    python -m benchmarks.wire.shared_memory  what shared memory saves of them
+    python -m benchmarks.busy_clicks         a click beside somebody else's everything mode
+    python -m benchmarks.layers              where an OpenVINO artifact's time goes
+    python -m benchmarks.tensorrt_graphs     what NVIDIA's builder makes of the graphs
+
+Files go to benchmarks/results. No benchmark imports from another; what several of them need is in
+the modules beside this one.
+"""

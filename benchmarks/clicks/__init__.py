@@ -1,0 +1,1 @@
+"""Clicks on pictures that the server keeps, beside clicks that carry their embedding."""

@@ -1,0 +1,1 @@
+"""A server under perf_analyzer's load: what `make load` measures."""

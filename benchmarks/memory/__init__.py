@@ -1,0 +1,1 @@
+"""The memory of client and server, request by request."""

@@ -1,0 +1,1 @@
+"""More users than a server can answer, and who of them is answered in time."""

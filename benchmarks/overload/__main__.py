@@ -1,0 +1,189 @@
+"""How many users are answered in time when more come than a server can answer.
+
+    python -m benchmarks.overload
+    python -m benchmarks.overload --kinds click --multiples 1 10 --check
+
+Users arrive as a Poisson process, at multiples of what the server reaches in a closed loop. They
+have timeouts, some lose patience sooner, and a busy server is asked again as the SDK does it. Three
+parts: each kind of request alone; clicks beside another kind that takes nine tenths of the server;
+and the throughput in a closed loop beside that of the same models with queues that have no end.
+
+The generator shares the machine with the server. A row in which it took more than a quarter of the
+processor time does not count. `--check` ends with status 1 when a bound is missed: of the best
+goodput, `FLAT` of it at the most users; `UNBOUNDED` of the throughput with endless queues; the 99th
+percentile of a click's latency beside others at most `STARVED` times a lone one's median.
+
+Written to benchmarks/results/overload/<machine>/: all figures as JSON, and a chart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from benchmarks.checkpoints import add_model_options, checkpoint
+from benchmarks.machine import this_machine
+from benchmarks.overload.bounds import missed_bounds
+from benchmarks.overload.chart import draw_chart
+from benchmarks.overload.figures import HEADER, Capacity, Row, make_row, written
+from benchmarks.overload.requests import Kind, make_kinds
+from benchmarks.overload.users import closed_loop, lone, open_loop
+from benchmarks.repository import built_repository
+from benchmarks.resident_memory import peak_mib, reset_peak
+from slimsam_server import EmbeddedServer
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "overload"
+KINDS: Final = ("click", "prompts", "segment", "everything")
+CLICKS_SHARE: Final = 0.1
+"""Of the server's capacity for clicks, what clicks take beside another kind."""
+CONCURRENCY: Final = 4
+"""Of the closed loops."""
+ROUNDS: Final = 3
+"""Of the closed loops with and without an end of the queues, by turns; the median counts."""
+LEAST_USERS: Final = 12
+"""That a row's capacity must have room for, or it takes longer."""
+
+
+def main() -> int:
+    """Measure, print a table, write the files."""
+    options = parse()
+    directory = options.results / this_machine().file_name
+    with ExitStack() as stack:
+        source = checkpoint(options.checkpoint)
+        repository = stack.enter_context(built_repository(source, options.target))
+        endless = stack.enter_context(without_queue_policies(repository))
+        server, other = (
+            stack.enter_context(EmbeddedServer(path, options.target, allow_shared_memory=True))
+            for path in (repository, endless)
+        )
+        kinds, same = (
+            stack.enter_context(make_kinds(each.grpc_url, options.points_per_side))
+            for each in (server, other)
+        )
+        names = [name for name in KINDS if name in options.kinds or name == "click"]
+        capacities = {
+            name: capacity((server, other), (kinds[name], same[name]), options.seconds)
+            for name in names
+        }
+        for name, found in capacities.items():
+            print(
+                f"{name}: {found.lone:.3f} s alone, {found.bounded:.2f}/s in a closed loop of "
+                f"{CONCURRENCY}, {found.unbounded:.2f}/s where queues have no end"
+            )
+        other.stop()
+        print(f"\n{HEADER}")
+        rows = []
+        for row in measure(server, kinds, capacities, options):
+            print(row, flush=True)
+            rows.append(row)
+    directory.mkdir(parents=True, exist_ok=True)
+    report = {
+        "checkpoint": options.checkpoint,
+        "target": options.target,
+        "capacities": {name: asdict(found) for name, found in capacities.items()},
+        "rows": [written(row) for row in rows],
+    }
+    (directory / "overload.json").write_text(json.dumps(report, indent=1) + "\n")
+    draw_chart(directory / "overload.png", [row for row in rows if row.name == row.kind])
+    missed = list(missed_bounds(capacities, rows))
+    print(*missed, sep="\n")
+    return 1 if options.check and missed else 0
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.overload",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add_model_options(parser)
+    add("--kinds", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND")
+    add(
+        "--multiples", nargs="+", type=float, default=[0.5, 0.9, 1.5, 3, 10],
+        help="of the capacity, how many users come; default: %(default)s",
+    )  # fmt: skip
+    add("--seconds", type=float, default=15, help="of a run, about; default: %(default)s")
+    add("--points-per-side", type=int, default=4, help="of everything mode; default: %(default)s")
+    add("--check", action="store_true", help="end with status 1 when a bound is missed")
+    add("--results", type=Path, default=RESULTS, help="directory of the results")
+    options = parser.parse_args()
+    if min(*options.multiples, options.seconds) <= 0:
+        parser.error("expected multiples and seconds above 0")
+    return options
+
+
+@contextmanager
+def without_queue_policies(repository: Path) -> Iterator[Path]:
+    """Copy a repository, and give its queues no end and encoder and decoder one instance."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "model_repository"
+        shutil.copytree(repository, directory)
+        for path in (*directory.glob("*/config.pbtxt"), *directory.glob("*/configs/*.pbtxt")):
+            config = text_format.Parse(path.read_text(), ModelConfig())
+            if config.HasField("dynamic_batching"):
+                config.dynamic_batching.Clear()
+            if config.name in ("slimsam_encoder", "slimsam_decoder", "slimsam_decoder_bulk"):
+                for group in config.instance_group:
+                    group.count = 1
+            path.write_text(text_format.MessageToString(config))
+        yield directory
+
+
+def capacity(
+    servers: tuple[EmbeddedServer, EmbeddedServer], kind: tuple[Kind, Kind], seconds: float
+) -> Capacity:
+    """Measure one kind alone, on both servers by turns."""
+    alone = lone(servers[0].grpc_url, kind[0], seconds / 3)
+    lasting = max(seconds / 2, LEAST_USERS / alone.goodput(kind[0].name))
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for server, asked, goodputs in zip(servers, kind, found, strict=True):
+            run = closed_loop(server.grpc_url, asked, CONCURRENCY, lasting)
+            goodputs.append(run.goodput(asked.name))
+    median = alone.outcomes[kind[0].name].percentile(50)
+    return Capacity(median, statistics.median(found[0]), statistics.median(found[1]))
+
+
+def measure(
+    server: EmbeddedServer,
+    kinds: dict[str, Kind],
+    capacities: dict[str, Capacity],
+    options: argparse.Namespace,
+) -> Iterator[Row]:
+    """Let the users come."""
+
+    def run(name: str, multiples: dict[str, float]) -> Iterator[Row]:
+        rates = [(kinds[kind], n * capacities[kind].bounded) for kind, n in multiples.items()]
+        slowest = min(capacities[kind].bounded for kind in multiples)
+        pids = server.processes()
+        reset_peak(pids)
+        done = open_loop(server.grpc_url, rates, max(options.seconds, LEAST_USERS / slowest))
+        mib = peak_mib(pids)
+        for kind, multiple in multiples.items():
+            yield make_row(name, multiple, done, done.outcomes[kind], mib)
+
+    for kind in options.kinds:
+        for multiple in options.multiples:
+            yield from run(kind, {kind: multiple})
+    for kind in options.kinds:
+        if kind != "click":
+            share = {"click": CLICKS_SHARE, kind: 1 - CLICKS_SHARE}
+            yield from run(f"clicks and {kind}", share)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

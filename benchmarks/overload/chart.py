@@ -1,0 +1,30 @@
+"""The chart of an overload: who is answered in time, by how many come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.overload.figures import Row
+
+
+def draw_chart(path: Path, rows: list[Row]) -> None:
+    """Draw a curve for each kind of users, both axes in parts of its best goodput."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for kind in dict.fromkeys(row.kind for row in rows):
+        own = [row for row in rows if row.kind == kind and row.counts]
+        if not own:
+            continue
+        best = max(row.goodput for row in own)
+        axes.plot(
+            [row.multiple for row in own], [row.goodput / best for row in own], "o-",
+            label=f"{kind}, {best:.3g}/s",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("users who come, by the server's capacity")
+    axes.set_ylabel("answered in time, by the best")
+    axes.set_ylim(0, 1.1)
+    axes.legend()
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,1 @@
+"""What goes over the wire, with and without shared memory."""

@@ -1,0 +1,70 @@
+"""Graphs to ONNX files: `model.onnx` for Triton's onnxruntime backend, and what TensorRT gets."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Final
+
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from slimsam_build.targets.example import example_inputs
+from slimsam_build.targets.row_by_row import scan_rows
+from slimsam_build.targets.target import Run
+from slimsam_client.contract import DECODER, Arrays, ModelSpec
+
+OPSET: Final = 17
+"""The first with LayerNormalization as one operator."""
+AXES: Final = ("prompts", "points")
+
+
+def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
+    """Export a graph for ONNX Runtime, the decoder in a loop; see `slimsam_build.targets`."""
+    write(graph, spec, path)
+    if spec == DECODER:
+        scan_rows(path)
+
+
+def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
+    """Export a graph with dynamic batch, prompts and points, in its own precision; and check it.
+
+    Args:
+        graph: to be exported.
+        spec: the model whose inputs and outputs it has.
+        path: where the file goes.
+    """
+    axes = {}
+    for tensor in (*spec.inputs, *spec.outputs):
+        free = [axis for axis, dim in enumerate(tensor.dims, 1) if dim == -1]
+        axes[tensor.name] = {0: "batch", **dict(zip(free, AXES, strict=False))}
+    with warnings.catch_warnings(), torch.inference_mode():
+        # The exporter by tracing needs no further package and keeps the graph as it is written.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # A slice that it leaves for the runtime to fold.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
+        torch.onnx.export(
+            graph,
+            example_inputs(spec),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_axes=axes,
+        )
+    onnx.checker.check_model(str(path))
+
+
+def load(path: Path, spec: ModelSpec, precision: str) -> Run:
+    """Load a file into ONNX Runtime on the CPU, to run on arrays."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in spec.outputs]
+
+    def run(arrays: Arrays) -> Arrays:
+        feeds = {tensor.name: arrays[tensor.name] for tensor in spec.inputs}
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    return run

@@ -1,0 +1,109 @@
+"""What a target is, and what a build for one carries.
+
+A target is a runtime of Triton: its files, what it cannot do, and the code that makes its files and
+runs them for the gate. `slimsam_build.targets` has the table of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+from transformers import SamModel
+
+from slimsam_build.checkpoints import Checkpoint
+from slimsam_build.repository import VERSION, max_batch_size
+from slimsam_client.contract import Arrays, ModelSpec
+
+Run = Callable[[Arrays], Arrays]
+"""A loaded artifact: inputs by name, with their batch axis, to outputs by name."""
+Graphs = Mapping[ModelSpec, Callable[[SamModel], nn.Module]]
+"""What makes the graph of each model of a checkpoint, the encoder's first."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime of Triton that artifacts are made for.
+
+    Attributes:
+        name: its name, as --target has it.
+        files: names of the files that `export` writes; the first is the one that it is given, and
+            that `load` loads.
+        batches: whether one execution of its artifacts may hold several rows.
+        graphs: the models' graphs, in the form that is right for the runtime.
+        export: writes a graph, for a model of the contract, to a path, in a precision.
+        load: loads what `export` wrote (path, model, precision), and runs it as Triton would.
+        refused: precisions that the target does not offer, with the reason.
+        refused_without_cuda: those that it does not offer on a machine without a CUDA device.
+        uses_cuda: whether `load` runs an artifact on the CUDA device, where there is one.
+        finish: the second step, where what Triton loads is made on the machine that serves it.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    batches: bool
+    graphs: Graphs
+    export: Callable[[nn.Module, ModelSpec, Path, str], None]
+    load: Callable[[Path, ModelSpec, str], Run]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    refused_without_cuda: Mapping[str, str] = field(default_factory=dict)
+    uses_cuda: bool = False
+    finish: Finish | None = None
+
+    @property
+    def artifact(self) -> str:
+        """The name of the file that `export` is given and `load` loads."""
+        return self.files[0]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is made of exported files on the machine that serves them.
+
+    Attributes:
+        artifact: name of the file that it makes, which Triton loads.
+        missing: says what this machine lacks for it; None if nothing.
+        build: makes the file for a job and a model, from the exported file, at a path.
+        load: loads it for a job and a model, from its path.
+        rehearse: says, by the job's log, what can be known of it on a machine that lacks something,
+            for a job, a model and the exported file.
+    """
+
+    artifact: str
+    missing: Callable[[], str | None]
+    build: Callable[[Job, ModelSpec, Path, Path], None]
+    load: Callable[[Job, ModelSpec, Path], Run]
+    rehearse: Callable[[Job, ModelSpec, Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build: what is made of which checkpoint, and where it goes.
+
+    Attributes:
+        checkpoint: what is exported.
+        target: for which runtime.
+        precision: "fp32", "fp16" or "bf16".
+        repository: the model repository.
+        refused: why the job's narrower precisions were refused, in the order of their trial.
+        workspace_mib: memory limit of TensorRT's builder in MiB; None leaves TensorRT's own.
+        log: called with a line about each step.
+    """
+
+    checkpoint: Checkpoint
+    target: Target
+    precision: str
+    repository: Path
+    refused: tuple[str, ...] = ()
+    workspace_mib: int | None = None
+    log: Callable[[str], None] = print
+
+    def place(self, spec: ModelSpec) -> Path:
+        """The directory that a model's artifacts are installed in."""
+        return self.repository / spec.name / VERSION
+
+    def max_batch_size(self, spec: ModelSpec) -> int:
+        """The largest batch of a model's serving configuration; see `repository`."""
+        return max_batch_size(self.repository, spec, self.target.name)

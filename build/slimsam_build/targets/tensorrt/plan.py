@@ -1,0 +1,145 @@
+"""TensorRT plans from the ONNX files that target `tensorrt` made, on the GPU that will run them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from slimsam_build.errors import TargetError
+from slimsam_build.targets.example import DTYPES
+from slimsam_build.targets.target import Job, Run
+from slimsam_build.targets.tensorrt.builder import Recipe, Shapes, build_serialized
+from slimsam_client.contract import ENCODER, MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
+
+TIMING_CACHE: Final = "model.plan.timing"
+
+Range = tuple[int, int, int]
+"""Least, best and most."""
+
+
+def missing() -> str | None:
+    """Say what this machine lacks to build plans, or None."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return "the package tensorrt is not installed"
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    return None
+
+
+def profile_shapes(spec: ModelSpec, max_batch_size: int) -> list[Shapes]:
+    """Give each profile's shapes of every input, in the order of `configs/tensorrt.pbtxt`.
+
+    Scratch memory is that of a profile's largest shapes, and kernels are fewer where a size is
+    fixed. So what comes most often has a profile of its own, and the last takes every batch.
+
+    Args:
+        spec: the model.
+        max_batch_size: of its serving configuration.
+    """
+    profiles = []
+    for sizes in _sizes(spec, max_batch_size):
+        shapes = {}
+        for tensor in spec.inputs:
+            free = iter(("prompts", "points"))
+            dims = [sizes[next(free)] if dim == -1 else (dim, dim, dim) for dim in tensor.dims]
+            shapes[tensor.name] = tuple(
+                [sizes["rows"][i], *(dim[i] for dim in dims)] for i in range(3)
+            )
+        profiles.append(shapes)
+    return profiles
+
+
+def _sizes(spec: ModelSpec, max_batch_size: int) -> tuple[dict[str, Range], ...]:
+    """Give each profile's least, best and most rows, prompts and points."""
+    one: Range = (1, 1, 1)
+    batch: Range = (1, max_batch_size, max_batch_size)
+    if spec == ENCODER:
+        return {"rows": one}, {"rows": batch}
+    click: dict[str, Range] = {"prompts": one, "points": (1, 2, 16)}
+    many: dict[str, Range] = {
+        "prompts": (1, MAX_PROMPTS, MAX_PROMPTS),
+        "points": (1, 2, MAX_POINTS),
+    }
+    return (
+        {"rows": one, **click},
+        {"rows": batch, **click},
+        {"rows": one, **many},
+        {"rows": batch, **many},
+    )
+
+
+def build_plan(job: Job, spec: ModelSpec, onnx_path: Path, path: Path) -> None:
+    """Build a plan from an ONNX file, with the timing cache of earlier builds beside its place.
+
+    Args:
+        job: what is built.
+        spec: the model.
+        onnx_path: made by target `tensorrt`.
+        path: where the plan goes.
+
+    Raises:
+        TargetError: TensorRT refused the graph.
+    """
+    import tensorrt as trt
+
+    cache_path = job.place(spec) / TIMING_CACHE
+    recipe = Recipe(
+        onnx_path=onnx_path,
+        profiles=profile_shapes(spec, job.max_batch_size(spec)),
+        precision=job.precision,
+        workspace_mib=job.workspace_mib,
+        timing_cache=cache_path.read_bytes() if cache_path.exists() else b"",
+    )
+    plan, timing_cache = build_serialized(trt, trt.Logger(trt.Logger.WARNING), recipe)
+    path.write_bytes(plan)
+    # Whole or not at all: a build may be killed, and TensorRT would refuse half a cache.
+    written = path.with_name(TIMING_CACHE)
+    written.write_bytes(timing_cache)
+    written.replace(cache_path)
+    job.log(f"built {spec.name}/{path.name} with TensorRT {trt.__version__}")
+
+
+def load_plan(job: Job, spec: ModelSpec, path: Path) -> Run:
+    """Load a plan on the GPU, to run on arrays with the first profile that fits."""
+    import tensorrt as trt
+
+    runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise TargetError(f"{path}: TensorRT {trt.__version__} cannot load it; build it again here")
+    context = engine.create_execution_context()
+    profiles = profile_shapes(spec, job.max_batch_size(spec))
+    stream = torch.cuda.Stream()
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.cuda.stream(stream):
+            number = next(i for i, shapes in enumerate(profiles) if _fits(arrays, shapes))
+            context.set_optimization_profile_async(number, stream.cuda_stream)
+            tensors: dict[str, Any] = {}
+            for tensor in spec.inputs:
+                value = torch.from_numpy(arrays[tensor.name]).cuda().contiguous()
+                tensors[tensor.name] = value
+                context.set_input_shape(tensor.name, tuple(value.shape))
+                context.set_tensor_address(tensor.name, value.data_ptr())
+            for tensor in spec.outputs:
+                shape = tuple(context.get_tensor_shape(tensor.name))
+                value = torch.empty(shape, dtype=DTYPES[tensor.dtype], device="cuda")
+                tensors[tensor.name] = value
+                context.set_tensor_address(tensor.name, value.data_ptr())
+            if not context.execute_async_v3(stream.cuda_stream):
+                raise TargetError(f"{path}: TensorRT could not execute it")
+        stream.synchronize()
+        return {tensor.name: tensors[tensor.name].cpu().numpy() for tensor in spec.outputs}
+
+    return run
+
+
+def _fits(arrays: Arrays, shapes: Shapes) -> bool:
+    return all(
+        all(low <= size <= high for low, size, high in zip(least, array.shape, most, strict=True))
+        for name, array in arrays.items()
+        for least, _, most in [shapes[name]]
+    )

@@ -1,0 +1,181 @@
+"""Prompts on an image that the server keeps: a little JSON up, and RLEs or logits down."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from slimsam_client.answers import Choice
+from slimsam_client.calls import Call, Operation
+from slimsam_client.clicks.upload import ids_of, upload_again
+from slimsam_client.contract import (
+    ABSENT,
+    CLICK,
+    FOREGROUND,
+    ID_PATTERN,
+    LOW_RES_SIZE,
+    MAX_PROMPTS,
+    NOT_KEPT,
+    Arrays,
+)
+from slimsam_client.encodings import Rle, from_rle, rle_area
+from slimsam_client.errors import (
+    OTHER_CONTRACT,
+    ContractError,
+    MaskError,
+    NotKeptError,
+    PromptError,
+)
+from slimsam_client.everything.remote import bytes_tensor
+from slimsam_client.image.load import resized_size
+from slimsam_client.prompts.encode import encode_checked
+from slimsam_client.prompts.values import Boxes, Points, check_mask_input, check_prompts
+from slimsam_client.quoting import quoted_value
+from slimsam_client.results import Prediction, UploadedImage
+
+QUESTION: Final = replace(
+    CLICK,
+    outputs=tuple(
+        tensor for tensor in CLICK.outputs if tensor.name in ("masks", "scores", "mask_ids")
+    ),
+)
+"""Boxes and areas are not asked for: masks have them."""
+
+
+def predict_uploaded(
+    image: UploadedImage,
+    points: ArrayLike | None,
+    labels: ArrayLike | None,
+    box: ArrayLike | None,
+    mask_input: ArrayLike | None,
+    choice: Choice,
+) -> Operation[Prediction]:
+    """Segment an image that the server keeps; arguments: see `SlimSam.predict`."""
+    mask_id = mask_input if isinstance(mask_input, str) else None
+    if mask_id is not None and not re.fullmatch(ID_PATTERN, mask_id):
+        raise PromptError(
+            "mask_input: expected logits, or a mask_id as mask_ids of a prediction has it, "
+            f"got {quoted_value(mask_id)}"
+        )
+    size = image.original_size
+    # The same checks as for an embedding, with the same messages; the server makes the tensors.
+    given, boxes = check_prompts(points, labels, box, size)
+    mask = None if mask_id else check_mask_input(mask_input)
+    refined = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask_id else mask
+    single = encode_checked(given, boxes, refined, size, resized_size(*size)).single
+    form = "logits" if choice.masks is None else "rle"
+    asked = {
+        "multimask_output": choice.multimask_output,
+        "masks": "all" if choice.masks in ("all", None) else "best",
+        "format": form,
+    }
+    if mask_id is not None:
+        asked["mask_id"] = mask_id
+    tensors: Arrays = {} if mask is None else {"mask_input": mask}
+    answers = []
+    for count, prompt in _prompts(given, boxes):
+        text = json.dumps({**prompt, **asked}, separators=(",", ":"))
+        answer = yield from _ask(image, {"prompt": bytes_tensor([text]), **tensors})
+        _check_shapes(answer, (count, choice.count))
+        answers.append(answer)
+    return _to_prediction(answers, choice, single, size)
+
+
+def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give the fields of each request's prompt, and how many objects it has."""
+    if points is None and boxes is None:
+        yield 1, {}
+        return
+    total = len(points.coords if points is not None else boxes.corners)  # type: ignore[union-attr]
+    for start in range(0, total, MAX_PROMPTS):
+        part = slice(start, start + MAX_PROMPTS)
+        fields: dict[str, Any] = {}
+        there = None if points is None else points.labels[part] != ABSENT
+        if points is not None and there is not None and there.any():
+            pairs = list(zip(points.coords[part], points.labels[part], there, strict=True))
+            fields["points"] = [coords[is_there].tolist() for coords, _, is_there in pairs]
+            if (points.labels[part][there] != FOREGROUND).any():
+                fields["labels"] = [labels[is_there].tolist() for _, labels, is_there in pairs]
+        if boxes is not None:
+            fields["box"] = boxes.corners[part].tolist()
+        yield min(MAX_PROMPTS, total - start), fields
+
+
+def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
+    """Ask, and once more with the image if the server keeps it no longer."""
+    for again in (False, True):
+        call = Call(QUESTION, {"image_id": bytes_tensor([image.image_id]), **arrays}, None, again)
+        try:
+            answer: Arrays = yield call
+            return {name: array.copy() for name, array in answer.items()}
+        except NotKeptError as error:
+            # What a mask's prompt was, the client does not know.
+            if again or f"{NOT_KEPT}mask" in str(error):
+                raise
+        yield from upload_again(image)
+    raise AssertionError
+
+
+def _check_shapes(answer: Arrays, shape: tuple[int, int]) -> None:
+    for name, array in answer.items():
+        if array.shape != shape:
+            raise ContractError(
+                f"{CLICK.name}: expected the output {name} as {list(shape)}, "
+                f"got {list(array.shape)}; {OTHER_CONTRACT}"
+            )
+
+
+def _to_prediction(
+    answers: list[Arrays], choice: Choice, single: bool, size: tuple[int, int]
+) -> Prediction:
+    nothing = np.zeros((0, choice.count))
+    scores = np.concatenate([nothing.astype(np.float32), *(one["scores"] for one in answers)])
+    encoded = np.concatenate([nothing.astype(np.object_), *(one["masks"] for one in answers)])
+    found = np.concatenate([nothing.astype(np.object_), *(one["mask_ids"] for one in answers)])
+    ids = ids_of(found, CLICK.name, "mask_ids")
+    logits = masks = rles = None
+    if choice.masks is None:
+        logits = _logits(encoded)
+    elif choice.masks == "rle":
+        rles = [_checked(one, size) for one in encoded[:, 0]]
+    else:
+        masks = np.empty((*encoded.shape, *size), np.bool_)
+        for place in np.ndindex(encoded.shape):
+            masks[place] = from_rle(_checked(encoded[place], size))
+    if single:
+        scores, ids = scores[0], ids[0]
+        masks = None if masks is None else masks[0]
+        logits = None if logits is None else logits[0]
+    return Prediction(masks, scores, logits, rles, ids)
+
+
+def _checked(counts: Any, size: tuple[int, int]) -> Rle:
+    """Give a mask that is one of the image."""
+    rle: Rle = {"size": list(size), "counts": counts}
+    try:
+        rle_area(rle)
+    except MaskError as error:
+        raise _broken("RLEs of the image", str(error)) from error
+    return rle
+
+
+def _logits(encoded: NDArray[np.object_]) -> NDArray[np.float32]:
+    shape = (*encoded.shape, LOW_RES_SIZE, LOW_RES_SIZE)
+    if any(len(one) != 2 * LOW_RES_SIZE**2 for one in encoded.ravel()):
+        raise _broken("logits in half precision", "others")
+    content = np.frombuffer(b"".join(encoded.ravel()), "<f2").astype(np.float32)
+    if not np.isfinite(content).all():
+        raise _broken("finite logits", "NaN or infinity")
+    return content.reshape(shape)
+
+
+def _broken(expected: str, got: str) -> ContractError:
+    return ContractError(
+        f"{CLICK.name}: expected the output masks as {expected}, got {got}; {OTHER_CONTRACT}"
+    )

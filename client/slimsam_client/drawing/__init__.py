@@ -1,0 +1,1 @@
+"""Masks as pictures: overlays, contact sheets and their colors."""

@@ -1,0 +1,1 @@
+"""Masks: from the decoder's low-resolution logits to the size of the image."""

@@ -1,0 +1,1 @@
+"""What is served, and how near its answers are to `SamModel`'s."""

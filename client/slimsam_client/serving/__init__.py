@@ -1,0 +1,1 @@
+"""The part of the client that models inside Triton import."""

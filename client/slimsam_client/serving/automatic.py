@@ -1,0 +1,100 @@
+"""Everything mode inside the server's model, from a request's tensors to its answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimsam_client.calls import Done, Steps, advance
+from slimsam_client.contract import ENCODER, Arrays
+from slimsam_client.errors import SettingsError
+from slimsam_client.everything.generator import generate_records
+from slimsam_client.everything.record import MaskRecord
+from slimsam_client.everything.remote import bytes_tensor
+from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.serving.limits import ELSEWHERE, Limits, Watch
+from slimsam_client.serving.picture import picture_bytes, read_picture
+
+T = TypeVar("T")
+
+FindEmbedding = Callable[[bytes], NDArray[np.float16] | None]
+"""Such a function gives the embedding of an encoded picture, (256, 64, 64), where it is kept."""
+
+
+def answer_request(
+    inputs: Arrays,
+    limits: Limits,
+    watch: Watch,
+    find_embedding: FindEmbedding = lambda content: None,
+) -> Steps[Arrays]:
+    """Answer a request to the server's model slimsam_automatic.
+
+    Args:
+        inputs: the request's tensors.
+        limits: what the request may ask for.
+        watch: ends the work, between two masks at the latest.
+        find_embedding: finds that of a picture which is kept, so that it is not encoded again.
+
+    Returns:
+        The answer's tensors.
+
+    Raises:
+        ImageError: there is no image, it cannot be read or used, or is above a limit.
+        SettingsError: the settings are no JSON object, one of them is wrong, or they are above a
+            limit.
+        RequestCancelledError: the watch says so.
+        MissingExtraError: min_mask_region_area is given and scipy is not installed.
+    """
+    watch.check()
+    settings = limits.within(_read_settings(inputs, limits))
+    pixels = read_picture(inputs, limits, ELSEWHERE)
+    steps = generate_records(pixels, settings, None, watch.check)
+    embedding = find_embedding(picture_bytes(inputs, limits, ELSEWHERE))
+    records = yield from _with_embedding(steps, embedding)
+    return to_tensors(records, (pixels.shape[0], pixels.shape[1]))
+
+
+def _with_embedding(steps: Steps[T], embedding: NDArray[np.float16] | None) -> Steps[T]:
+    """Answer the first call of the encoder, which is of the whole picture, if that is possible."""
+    step = advance(steps, None)
+    while not isinstance(step, Done):
+        if embedding is not None and step.spec is ENCODER:
+            answer, embedding = {"image_embeddings": embedding}, None
+        else:
+            answer = yield step
+        step = advance(steps, answer)
+    return step.result
+
+
+def _read_settings(inputs: Arrays, limits: Limits) -> GenerateSettings:
+    if "settings" not in inputs:
+        return GenerateSettings()
+    content = inputs["settings"][0]
+    if len(content) > limits.max_settings_bytes:
+        raise SettingsError(
+            f"settings: expected at most {limits.max_settings_bytes:,} bytes of JSON (the server's "
+            f"max_settings_bytes), got {len(content):,}"
+        )
+    return GenerateSettings.from_json(content)
+
+
+def to_tensors(records: Sequence[MaskRecord], original_size: tuple[int, int]) -> Arrays:
+    """Turn records into the model's output tensors."""
+
+    def column(name: str, dtype: type, *shape: int) -> NDArray[Any]:
+        values = [getattr(record, name) for record in records]
+        return np.array(values, dtype).reshape(len(records), *shape)
+
+    return {
+        "boxes": column("bbox", np.float32, 4),
+        "areas": column("area", np.int64),
+        "predicted_iou": column("predicted_iou", np.float32),
+        "stability_score": column("stability_score", np.float32),
+        "point_coords": column("point_coords", np.float32, 2),
+        "crop_boxes": column("crop_box", np.float32, 4),
+        "rles": bytes_tensor([record.rle["counts"] for record in records]),
+        "original_size": np.array(original_size, np.int32),
+    }

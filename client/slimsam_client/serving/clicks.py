@@ -1,0 +1,140 @@
+"""`slimsam_click` inside the server's model: a kept picture's id and a prompt in, masks out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimsam_client.answers import Chosen, choose_masks
+from slimsam_client.calls import Call, Steps
+from slimsam_client.clicks.answer import (
+    MAX_ANSWER_BYTES,
+    MAX_POLYGON_PIXELS,
+    ClickAnswer,
+    answer_click,
+)
+from slimsam_client.clicks.request import MAX_PROMPT_BYTES, ClickRequest
+from slimsam_client.contract import BULK_DECODER, DECODER, LOW_RES_SIZE, NOT_KEPT, Arrays
+from slimsam_client.errors import NotKeptError, PromptError, ServerError
+from slimsam_client.prompts.encode import prompt_arrays
+from slimsam_client.serving.cache.identity import PictureKeys, from_id, new_mask_key, to_id
+from slimsam_client.serving.limits import Watch
+from slimsam_client.serving.picture_store import PictureStore
+
+
+@dataclass(frozen=True)
+class ClickLimits:
+    """What one click may ask for; the names are those of config.pbtxt's parameters.
+
+    Attributes:
+        max_seconds: seconds from the start to the answer.
+        max_prompt_bytes: bytes of the prompt's JSON.
+        max_answer_bytes: bytes of all masks of an answer together.
+        max_polygon_pixels: pixels of the box of a mask that is given as polygons.
+    """
+
+    max_seconds: int = 60
+    max_prompt_bytes: int = MAX_PROMPT_BYTES
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_polygon_pixels: int = MAX_POLYGON_PIXELS
+
+
+def answer_prompt(
+    inputs: Arrays,
+    cache: PictureStore,
+    keys: PictureKeys | None,
+    limits: ClickLimits,
+    watch: Watch,
+) -> Steps[Arrays]:
+    """Answer a request to the server's model slimsam_click.
+
+    Args:
+        inputs: the request's tensors, without a batch axis.
+        cache: where pictures and masks are kept.
+        keys: names them; None if it is not known what is served, so that none can be used.
+        limits: what the request may ask for.
+        watch: ends the work, between two masks at the latest.
+
+    Returns:
+        The answer's tensors.
+
+    Raises:
+        PromptError: the id is none, the prompt is not what its schema says, does not fit the
+            picture, or asks for more than a limit.
+        NotKeptError: the picture or the mask is not kept.
+        RequestCancelledError: the watch says so.
+        MissingExtraError: polygons are asked for, and contourpy is not installed.
+        ServerError: the decoder gave no numbers.
+    """
+    watch.check()
+    for name in ("image_id", "prompt"):  # Triton counts inputs, and takes mask_input for one
+        if name not in inputs:
+            raise PromptError(f"{name}: expected one, got none")
+    key = from_id(inputs["image_id"][0], "image_id")
+    request = ClickRequest.from_json(inputs["prompt"][0], limits.max_prompt_bytes)
+    if request.forget:
+        cache.forget(key)
+        return _to_tensors(answer_click(_nothing(request), "rle", (1, 1), (1, 1)), key, cache)
+    picture = cache.get_picture(key) if keys is not None and keys.made(key) else None
+    if picture is None:
+        raise NotKeptError(f"{NOT_KEPT}picture {to_id(key)}; send it again to slimsam_image")
+    mask = _mask_of(request, key, cache, inputs.get("mask_input"))
+    prompts = request.encode(picture.original_size, picture.input_size, mask)
+    chosen = _nothing(request)
+    if len(prompts.point_labels):
+        arrays = {"image_embeddings": picture.image_embeddings, **prompt_arrays(prompts)}
+        model = DECODER if len(prompts.point_labels) == 1 else BULK_DECODER
+        chosen = choose_masks((yield Call(model, arrays)), request.choice)
+        if not np.isfinite(chosen[0]).all():
+            raise ServerError(f"{model.name}: expected scores, got NaN")
+    answer = answer_click(
+        chosen,
+        request.format,
+        picture.input_size,
+        picture.original_size,
+        watch.check,
+        limits.max_answer_bytes,
+        limits.max_polygon_pixels,
+    )
+    return _to_tensors(answer, key, cache)
+
+
+def _mask_of(
+    request: ClickRequest, key: bytes, cache: PictureStore, given: NDArray[np.float32] | None
+) -> NDArray[Any] | None:
+    if request.mask_id is None:
+        return given
+    if given is not None:
+        raise PromptError("mask_id: expected it or mask_input, got both; send the one to refine")
+    mask = cache.get_mask(key, from_id(request.mask_id, "mask_id"))
+    if mask is None:
+        raise NotKeptError(
+            f"{NOT_KEPT}mask {request.mask_id} of this picture; send the prompt that gave it again"
+        )
+    return mask
+
+
+def _nothing(request: ClickRequest) -> Chosen:
+    """Give the scores and logits of no objects."""
+    count = request.choice.count
+    logits = np.zeros((0, count, LOW_RES_SIZE, LOW_RES_SIZE), np.float16)
+    return np.zeros((0, count), np.float32), logits
+
+
+def _to_tensors(answer: ClickAnswer, key: bytes, cache: PictureStore) -> Arrays:
+    """Give the answer's tensors, and keep the logits of its masks."""
+    ids = np.empty(answer.scores.shape, np.object_)
+    for place in np.ndindex(ids.shape):
+        mask_key = new_mask_key()
+        cache.put_mask(key, mask_key, answer.low_res_logits[place])
+        ids[place] = to_id(mask_key).encode()
+    return {
+        "masks": answer.masks,
+        "scores": answer.scores,
+        "boxes": answer.boxes,
+        "areas": answer.areas,
+        "mask_ids": ids,
+    }

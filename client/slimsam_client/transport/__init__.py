@@ -1,0 +1,1 @@
+"""The gRPC connection to a server: channels, retries, checks of its answers, and its errors."""

@@ -1,0 +1,103 @@
+"""`AsyncConnection`: `Connection` for asyncio, with the same methods, to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from slimsam_client.calls import Done, advance
+from slimsam_client.errors import SlimSamError
+from slimsam_client.transport.channel import channel_settings
+from slimsam_client.transport.exchange import Attempt, Attempts, Pause
+from slimsam_client.transport.loop_links import LoopLinks
+from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.session import Session
+from slimsam_client.transport.shared_memory.pool import RegionPool
+from slimsam_client.transport.status import Status
+from slimsam_client.transport.tls import Tls
+
+T = TypeVar("T")
+
+GRACE: Final = 0.5
+"""gRPC must have ended a request so many seconds after its deadline."""
+
+
+class AsyncConnection:
+    """`Connection` for the tasks of one event loop; arguments and attributes are the same."""
+
+    def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
+        self.session = Session(url, regions)
+        settings = channel_settings(url, tls, one_server=regions is not None)
+        self._links = LoopLinks(settings.make_async, url)
+
+    async def close(self, options: RequestOptions) -> None:
+        """As `Connection.close`."""
+        try:
+            if not self._links.closed:
+                await self.run(self.session.close(), options)
+        finally:
+            for channel in self._links.close():
+                await channel.close()
+
+    async def run(self, attempts: Attempts[T], options: RequestOptions) -> T:
+        """As `Connection.run`; the operation goes on in threads, so that the loop stays free."""
+        outcome: object = None
+        while not isinstance(step := await _advance(attempts, outcome), Done):
+            outcome = None
+            try:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                else:
+                    outcome = await self._send(step, options)
+            except (SlimSamError, Status) as error:
+                outcome = error
+            except BaseException:
+                attempts.close()  # a cancelled operation ends at once
+                raise
+        return step.result
+
+    async def _send(self, attempt: Attempt, options: RequestOptions) -> bytes:
+        metadata = tuple(options.metadata().items())
+        links = self._links.of_running_loop()
+        left = attempt.seconds_left()
+        try:
+            with links.request() as channel:
+                send = channel.unary_unary(attempt.path)
+                call = send(attempt.body, timeout=left, metadata=metadata)
+                return await answer_within(max(left, 0) + GRACE, call)
+        finally:
+            for ended in links.ended():
+                await ended.close()
+
+
+async def answer_within(seconds: float, call: Awaitable[T]) -> T:
+    """As asyncio.wait_for, which before Python 3.12 loses a cancellation that meets the answer.
+
+    Raises:
+        asyncio.TimeoutError: no answer came; the call is cancelled.
+    """
+    answer = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({answer}, timeout=seconds)
+        if answer.done():
+            return answer.result()
+        raise asyncio.TimeoutError
+    finally:
+        if not answer.cancel() and not answer.cancelled():
+            answer.exception()  # asyncio logs one that nobody took
+
+
+async def _advance(attempts: Attempts[T], outcome: object) -> Attempt | Pause | Done[T]:
+    """Advance in a thread; an operation that is cancelled meanwhile is closed after its step."""
+    running = asyncio.ensure_future(asyncio.to_thread(advance, attempts, outcome))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        running.add_done_callback(lambda _: _close(attempts, running))
+        raise
+
+
+def _close(attempts: Attempts[T], ended: asyncio.Task[Attempt | Pause | Done[T]]) -> None:
+    if not ended.cancelled() and ended.exception() is None:
+        attempts.close()

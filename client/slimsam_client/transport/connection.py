@@ -1,0 +1,98 @@
+"""`Connection`: the connection to one server, which threads share."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TypeVar
+
+import grpc
+
+from slimsam_client.calls import Done, advance
+from slimsam_client.errors import SlimSamError
+from slimsam_client.transport.channel import channel_settings
+from slimsam_client.transport.exchange import Attempt, Attempts, Pause
+from slimsam_client.transport.interruption import Interruption
+from slimsam_client.transport.links import Links
+from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.session import Session
+from slimsam_client.transport.shared_memory.pool import RegionPool
+from slimsam_client.transport.status import Status
+from slimsam_client.transport.threads import apart
+from slimsam_client.transport.tls import Tls
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A channel to one server; safe to share between threads. A forked process makes its own.
+
+    Args:
+        url: as for `channel_settings`.
+        tls: as for `channel_settings`.
+        regions: shared memory for large tensors; None sends them in messages.
+
+    Attributes:
+        session: the session whose operations `run` takes.
+    """
+
+    def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
+        self.session = Session(url, regions)
+        settings = channel_settings(url, tls, one_server=regions is not None)
+        self._links: Links[grpc.Channel] = Links(settings.make, url)
+
+    def close(self, options: RequestOptions) -> None:
+        """Close the channel; requests in flight fail."""
+        try:
+            if not self._links.closed:
+                self.run(self.session.close(), options)
+        finally:
+            for channel in self._links.close():
+                channel.close()
+
+    def run(
+        self,
+        attempts: Attempts[T],
+        options: RequestOptions,
+        interruption: Interruption | None = None,
+    ) -> T:
+        """Make the requests of an operation of the session, and give its result.
+
+        Args:
+            attempts: the operation.
+            options: timeout, headers and id of the requests.
+            interruption: what ends the requests early.
+        """
+        interruption = interruption or Interruption()
+        with closing(attempts):  # an interrupted operation ends at once
+            step = advance(attempts, None)
+            while not isinstance(step, Done):
+                outcome: object = None
+                try:
+                    if isinstance(step, Pause):
+                        interruption.wait(step.seconds)
+                    else:
+                        outcome = self._send(step, options, interruption)
+                except (SlimSamError, Status) as error:
+                    outcome = error
+                step = advance(attempts, outcome)
+            return step.result
+
+    def _send(self, attempt: Attempt, options: RequestOptions, interruption: Interruption) -> bytes:
+        metadata = tuple(options.metadata().items())
+        return apart(lambda: self._ask(attempt, metadata, interruption), interruption.cancel)
+
+    def _ask(
+        self, attempt: Attempt, metadata: tuple[tuple[str, str], ...], interruption: Interruption
+    ) -> bytes:
+        try:
+            with self._links.request() as channel:
+                send = channel.unary_unary(attempt.path).future
+                call = send(attempt.body, timeout=attempt.seconds_left(), metadata=metadata)
+                with interruption.ending(call):
+                    answer: bytes = call.result()
+                    return answer
+        except grpc.FutureCancelledError as error:
+            raise Status("CANCELLED", str(call.details() or "")) from error
+        finally:
+            for ended in self._links.ended():
+                ended.close()

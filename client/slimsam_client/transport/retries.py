@@ -1,0 +1,48 @@
+"""The retry policy: when a request is sent again, and after what backoff.
+
+gRPC's own retry policy (grpc/proposal A6) is not used: it ends after five attempts, which a restart
+of a server outlasts, and it makes those who have the wrong address wait as well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from slimsam_client.transport.status import Status
+
+INITIAL_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 2.0
+MAX_BUSY_BACKOFF: Final = 10.0
+"""A refused request has cost its bytes on the wire, so a busy server is asked less often."""
+MAX_BROKEN: Final = 1
+"""A request is not sent again if more connections than this broke with it under way: it may be the
+reason, and would end one server after the other. A server that stops breaks one, too."""
+
+
+def backoffs(longest: float = MAX_BACKOFF) -> Iterator[float]:
+    """Give the seconds to wait before each further attempt, without end.
+
+    They double up to a limit, and are jittered, so that the clients of a server that comes back
+    do not all arrive at once.
+
+    Args:
+        longest: the limit, in seconds.
+    """
+    backoff = INITIAL_BACKOFF
+    while True:
+        yield backoff * random.uniform(0.5, 1.0)
+        backoff = min(2 * backoff, longest)
+
+
+def should_retry(status: Status, broken: int, answered: bool) -> bool:
+    """Whether a request may be sent again.
+
+    Args:
+        status: the status that it ended in.
+        broken: how many connections have broken with it under way, this one included.
+        answered: whether the server has ever answered: one that never did is probably not there,
+            and that is said at once.
+    """
+    return status.is_transient and (answered or status.busy) and broken <= MAX_BROKEN

@@ -1,0 +1,76 @@
+"""The digest of the served checkpoint, so that no embedding is decoded by another's decoder."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+from typing import Final
+
+from tritonclient.grpc import service_pb2 as messages
+
+from slimsam_client.calls import Call
+from slimsam_client.contract import INFO
+from slimsam_client.errors import ModelNotReadyError, StaleEmbeddingError
+from slimsam_client.parity.model_info import ModelInfo
+from slimsam_client.quoting import quoted
+from slimsam_client.transport.exchange import Attempts, Rpc
+from slimsam_client.transport.inference import infer
+from slimsam_client.transport.sender import Sender
+
+DIGEST_SECONDS: Final = 2.0
+"""A server's digest is asked again after so many seconds, which no restart is faster than. For
+connections come back by themselves, behind load balancers to another server, and Triton can reload
+a model."""
+
+
+class ServedDigest:
+    """The digest of the checkpoint that a server serves, asked when it is needed.
+
+    Args:
+        sender: what sends requests to the server.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._digest: str | None = None
+        self._expiry = 0.0
+        self._outages = 0
+
+    def ask(self, deadline: float) -> Attempts[str | None]:
+        """Give the digest, or None where the server does not say.
+
+        Args:
+            deadline: the deadline of the requests, in seconds of time.monotonic.
+        """
+        # After an outage, the next server to answer may serve another checkpoint.
+        if time.monotonic() >= self._expiry or self._outages != self._sender.outages:
+            answered = self._sender.answered
+            self._digest = yield from self._request(deadline)
+            self._expiry = time.monotonic() + DIGEST_SECONDS
+            self._outages = self._sender.outages
+            # A client that never had an answer to a request of its own does not wait for a model.
+            self._sender.answered = answered
+        return self._digest
+
+    def require(self, digest: str, deadline: float) -> Attempts[None]:
+        """Raise a StaleEmbeddingError if another checkpoint than that of the digest is served."""
+        served = yield from self.ask(deadline)
+        if served is not None and served != digest:
+            raise StaleEmbeddingError(
+                f"{self._sender.url}: expected an embedding of the checkpoint that is served, "
+                f"digest {quoted(served[:12])}, got one of another, digest {quoted(digest[:12])}; "
+                "embed the image again"
+            )
+
+    def _request(self, deadline: float) -> Attempts[str | None]:
+        ready = messages.ModelReadyRequest(name=INFO.name)
+        if not (yield from self._sender.call(Rpc("ModelReady", ready, retry=True), deadline)).ready:
+            return None
+        question = replace(INFO, outputs=INFO.outputs[:1])  # without the reference answer
+        exchange = infer(Call(question, {}), self._sender.url, uuid.uuid4().hex, None)
+        try:
+            with (yield from self._sender.make(exchange, deadline)) as answer:
+                return ModelInfo.from_json(answer["info"][0]).digest
+        except ModelNotReadyError:  # artifacts of early versions have no slimsam_info
+            return None

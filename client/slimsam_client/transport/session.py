@@ -1,0 +1,137 @@
+"""`Session`: a client's operations on one server, as generators of attempts for a connection."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from typing import Final, TypeVar
+
+from tritonclient.grpc import service_pb2 as messages
+
+from slimsam_client.calls import AskDigest, Call, Done, Operation, advance
+from slimsam_client.contract import MODELS, ModelSpec
+from slimsam_client.errors import AccessDeniedError, ContractError, SlimSamError
+from slimsam_client.transport.exchange import Attempts, Pause, Rpc
+from slimsam_client.transport.inference import Lent, infer
+from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.sender import Sender
+from slimsam_client.transport.served_digest import ServedDigest
+from slimsam_client.transport.shared_memory.pool import RegionPool
+from slimsam_client.transport.status import Status, model_not_ready, not_up
+from slimsam_client.transport.tensors import check_metadata
+
+T = TypeVar("T")
+
+READY_TIMEOUT: Final = 5.0
+"""A server may take so many seconds to say that it is ready."""
+SHORTEST_READY_TIMEOUT: Final = 1.0
+POLL_INTERVAL: Final = 0.25
+
+
+class Session:
+    """The operations of a connection.
+
+    Args:
+        url: address of the server, for messages.
+        regions: shared memory for large tensors; None sends them in messages.
+    """
+
+    def __init__(self, url: str, regions: RegionPool | None) -> None:
+        self.url = url
+        self.regions = regions
+        self._sender = Sender(url)
+        self._digest = ServedDigest(self._sender)
+        self._checked: set[str] = set()
+
+    def run(self, operation: Operation[T], options: RequestOptions) -> Attempts[T]:
+        """Answer the calls of an operation, each within the options' timeout; give its result."""
+        deadline = 0.0
+        with closing(operation):
+            step = advance(operation, None)
+            while not isinstance(step, Done):
+                if isinstance(step, AskDigest) or not step.continues:
+                    deadline = time.monotonic() + options.timeout
+                with (yield from self._outcome(step, options, deadline)) as outcome:
+                    step = advance(operation, outcome)
+            return step.result
+
+    def _outcome(
+        self, step: Call | AskDigest, options: RequestOptions, deadline: float
+    ) -> Attempts[AbstractContextManager[object]]:
+        """Give what a step comes to, an error included, in a context with which it ends."""
+        try:
+            if isinstance(step, AskDigest):
+                return nullcontext((yield from self._digest.ask(deadline)))
+            return (yield from self.infer(step, options, deadline))
+        except SlimSamError as error:
+            return nullcontext(error)
+
+    def infer(self, call: Call, options: RequestOptions, deadline: float) -> Attempts[Lent]:
+        """Have a model answer until a deadline, in seconds of time.monotonic.
+
+        Returns:
+            The answer in a context, with which it ends.
+        """
+        spec = call.spec
+        if spec.name not in self._checked:
+            request = messages.ModelMetadataRequest(name=spec.name)
+            metadata = yield from self._sender.call(Rpc("ModelMetadata", request, True), deadline)
+            check_metadata(spec, metadata, self.url)
+            self._checked.add(spec.name)
+        check = None
+        if call.digest is not None:
+            check = partial(self._digest.require, call.digest, deadline)
+        exchange = infer(call, self.url, options.new_id(), self.regions)
+        return (yield from self._sender.make(exchange, deadline, check))
+
+    def serves(self, options: RequestOptions, *specs: ModelSpec) -> Attempts[bool]:
+        """Ask whether the server serves each of some models."""
+        deadline = time.monotonic() + options.timeout
+        for spec in specs:
+            request = messages.ModelReadyRequest(name=spec.name)
+            answer = yield from self._sender.call(Rpc("ModelReady", request, retry=True), deadline)
+            if not answer.ready:
+                return False
+        return True
+
+    def missing(self, seconds: float = READY_TIMEOUT) -> Attempts[SlimSamError | None]:
+        """Ask once what keeps the server from serving all models."""
+        deadline = time.monotonic() + seconds
+        lives = False
+        try:
+            request = messages.ServerLiveRequest()
+            lives = bool((yield from self._sender.send(Rpc("ServerLive", request), deadline)).live)
+            for spec in MODELS:
+                ready = messages.ModelReadyRequest(name=spec.name)
+                if not (yield from self._sender.send(Rpc("ModelReady", ready), deadline)).ready:
+                    return model_not_ready(self.url, spec.name)
+        except Status as status:
+            return not_up(status, self.url, lives)
+        except ContractError as error:  # the answer came from something that is not Triton
+            return error
+        return None
+
+    def wait_until_ready(self, seconds: float) -> Attempts[None]:
+        """Wait for a server that serves all models.
+
+        Raises:
+            SlimSamError: a model was missing at the end, or waiting does not help.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            look = min(max(left, SHORTEST_READY_TIMEOUT), READY_TIMEOUT)
+            missing = yield from self.missing(look)
+            if missing is None:
+                return
+            if isinstance(missing, AccessDeniedError | ContractError):
+                raise missing
+            if time.monotonic() >= deadline:
+                raise missing
+            yield Pause(POLL_INTERVAL)
+
+    def close(self) -> Attempts[None]:
+        """Unregister shared memory."""
+        if self.regions is not None:
+            yield from self._sender.make(self.regions.close(), time.monotonic() + READY_TIMEOUT)

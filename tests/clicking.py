@@ -1,0 +1,49 @@
+"""A client of the models of clicks that is as thin as one in another language: Triton's own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+
+from slimsam_client.contract import CLICK, IMAGE, ModelSpec
+from slimsam_client.encodings import from_rle
+
+Answer = dict[str, NDArray[Any]]
+
+
+def infer(client: Any, spec: ModelSpec, inputs: dict[str, NDArray[Any]]) -> Answer:
+    """Ask a model; tensors without their batch axis."""
+    tensors = []
+    for tensor in spec.inputs:
+        if tensor.name in inputs:
+            array = inputs[tensor.name]
+            array = array[None] if spec.batched else array
+            tensors.append(triton.InferInput(tensor.name, list(array.shape), tensor.dtype))
+            tensors[-1].set_data_from_numpy(array)
+    answer = client.infer(spec.name, tensors, client_timeout=120)
+    arrays = {tensor.name: answer.as_numpy(tensor.name) for tensor in spec.outputs}
+    return {name: array[0] for name, array in arrays.items()} if spec.batched else arrays
+
+
+def upload(client: Any, content: bytes, **more: NDArray[Any]) -> str:
+    """Give the id of a picture."""
+    inputs = {"image_bytes": np.array([content], np.object_), **more}
+    image_id: bytes = infer(client, IMAGE, inputs)["image_id"][0]
+    return image_id.decode()
+
+
+def click(client: Any, image_id: str, **prompt: Any) -> Answer:
+    """Give a prompt's masks."""
+    inputs = {"image_id": np.array([image_id], np.object_)}
+    inputs["prompt"] = np.array([json.dumps(prompt)], np.object_)
+    return infer(client, CLICK, inputs)
+
+
+def masks_of(answer: Answer, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode an answer's RLEs, (P, M, height, width)."""
+    masks = [from_rle({"size": list(size), "counts": one}) for one in answer["masks"].ravel()]
+    return np.reshape(masks, (*answer["masks"].shape, *size))

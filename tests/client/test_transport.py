@@ -1,0 +1,413 @@
+"""Replicas, proxies, busy servers, broken connections, interrupts and the settings of all that."""
+
+from __future__ import annotations
+
+import decimal
+import fractions
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from poison import Poison
+
+from slimsam_client import (
+    BatchError,
+    Embedding,
+    GenerateSettings,
+    ModelNotReadyError,
+    RequestTimeoutError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    SettingsError,
+)
+from slimsam_client.cli import main
+from slimsam_client.testing import FakeServer
+from slimsam_client.transport import options
+from slimsam_client.transport.proxies import proxy_of
+from slimsam_client.transport.status import Status, from_status
+
+IMAGE = np.zeros((9, 9, 3), np.uint8)
+EMBEDDING = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
+CLICK: dict[str, Any] = {"points": [[1, 1]]}
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+ENVOY = "upstream connect error or disconnect/reset before headers. reset reason:"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+# Replicas
+
+
+def test_an_address_of_several_servers_is_balanced(connect: Any, fake: FakeServer) -> None:
+    with FakeServer() as other:
+        sam = connect(f"ipv4:{fake.url},{other.url}", 60)
+        assert sam.ready()
+        sam.embed([IMAGE] * 12)
+        assert fake.requests and other.requests
+        assert len(fake.requests) + len(other.requests) == 12
+
+
+def test_a_replica_that_is_away_does_not_matter(connect: Any, fake: FakeServer) -> None:
+    other = FakeServer()
+    other.start()
+    sam = connect(f"ipv4:{other.url},{fake.url}", 60)
+    sam.embed([IMAGE] * 4)
+    other.stop()
+    sam.embed([IMAGE] * 8)
+    other.start()
+    other.stop()
+
+
+def test_shared_memory_is_of_one_server(connect: Any) -> None:
+    with pytest.raises(SettingsError, match="shared_memory: expected an address of one server"):
+        connect("ipv4:127.0.0.1:8001,127.0.0.1:8002", shared_memory=True)
+
+
+# Proxies
+
+
+@pytest.fixture
+def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+
+
+def test_no_proxy_leads_to_this_machine(connect: Any, fake: FakeServer, dead_proxy: None) -> None:
+    connect(fake.url, 60).embed(IMAGE)
+    connect(fake.url.replace("127.0.0.1", "localhost"), 60).embed(IMAGE)
+
+
+def test_a_proxy_that_does_not_answer_is_named(connect: Any, dead_proxy: None) -> None:
+    with pytest.raises(ServerUnavailableError) as error:
+        connect("triton.example:8001", 20).embed(IMAGE)
+    assert "behind the proxy 127.0.0.1:9 (http_proxy)" in str(error.value)
+    assert "no_proxy" in str(error.value) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "proxied"),
+    [
+        ("triton.example:8001", "", True),
+        ("triton.example:8001", "other.example, .example", False),
+        ("triton.example:8001", "triton.example", False),
+        ("dns:///triton.example:8001", "triton.example", False),
+        ("10.1.2.3:8001", "10.0.0.0/8", False),
+        ("10.1.2.3:8001", "192.168.0.0/16", True),
+        ("ipv4:10.1.2.3:8001,10.1.2.4:8001", "", True),
+        ("unix:/run/triton.sock", "", False),
+        ("localhost:8001", "", False),
+        ("[::1]:8001", "", False),
+        ("127.0.0.9:8001", "", False),
+    ],
+)
+def test_which_addresses_a_proxy_is_for(
+    url: str, no_proxy: str, proxied: bool, dead_proxy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert (proxy_of(url) is not None) == proxied
+
+
+# Busy servers
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (UNAVAILABLE, "Exceeds maximum queue size"),
+        (UNAVAILABLE, "Request timeout expired"),
+        (EXHAUSTED, "too many requests"),
+        (UNAVAILABLE, f"{ENVOY} overflow"),
+        (UNAVAILABLE, "local_rate_limited"),
+    ],
+)
+def test_a_full_queue_is_waited_for_and_named(
+    status: grpc.StatusCode, said: str, connect: Any, fake: FakeServer
+) -> None:
+    sam = connect(fake.url, 60)
+    fake.fail("slimsam_encoder", status, said, times=2)
+    sam.embed(IMAGE)  # also by a client that has had no answer yet
+    assert len(fake.requests) == 3
+    fake.fail("slimsam_encoder", status, said, times=99)
+    with pytest.raises(ServerBusyError, match=f"{said}; send fewer at once"):
+        sam.with_options(timeout=0.7).embed(IMAGE)
+
+
+def test_a_message_over_a_limit_is_not_sent_again(connect: Any, fake: FakeServer) -> None:
+    fake.fail("slimsam_encoder", EXHAUSTED, "Received message larger than max (9 vs. 4)")
+    with pytest.raises(ServerError, match="larger than max"):
+        connect(fake.url, 60).embed(IMAGE)
+    assert len(fake.requests) == 1
+
+
+# Broken connections
+
+
+def test_a_request_that_ends_servers_ends_two(connect: Any, fake: FakeServer) -> None:
+    sam = connect(fake.url, 30)
+    sam.wait_until_ready()
+    fake.delay("slimsam_encoder", 20, times=99)
+    poison = Poison(fake)
+    try:
+        with pytest.raises(ServerUnavailableError, match="broke while the request was under way"):
+            sam.embed(IMAGE)
+    finally:
+        poison.end()
+    assert len(fake.requests) == 2
+
+
+def test_a_server_that_is_away_for_long_is_waited_for(connect: Any, fake: FakeServer) -> None:
+    sam = connect(fake.url, 60)
+    sam.embed(IMAGE)
+    fake.stop()
+    again = threading.Timer(1.0, fake.start)
+    again.start()
+    sam.embed(IMAGE)
+    again.join()
+    assert len(fake.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "not_reached", "broke"),
+    [
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: Socket closed", 1, 0),
+        ("UNAVAILABLE", "connections to all backends failing; last error: reset", 1, 0),
+        ("UNAVAILABLE", "errors resolving a:1: [Domain name not found]", 1, 0),
+        ("UNAVAILABLE", "DNS resolution failed for a:1", 1, 0),
+        ("UNAVAILABLE", "Socket closed", 0, 1),
+        ("UNAVAILABLE", "Stream removed (recvmsg:Connection reset by peer (104))", 0, 1),
+        ("UNAVAILABLE", "recvmsg:Connection reset by peer", 0, 1),
+        ("UNAVAILABLE", "GOAWAY received; Error code: 2; Debug Text: Cancelling all calls", 0, 1),
+        ("UNAVAILABLE", "keepalive watchdog timeout", 0, 1),
+        ("UNAVAILABLE", f"{ENVOY} remote connection failure, transport failure reason: ...", 1, 0),
+        ("UNAVAILABLE", "no healthy upstream", 1, 0),
+        ("UNAVAILABLE", f"{ENVOY} connection termination", 0, 1),
+        ("UNAVAILABLE", f"{ENVOY} remote reset", 0, 1),
+        ("UNAVAILABLE", f"{ENVOY} overflow", 0, 0),
+        ("UNAVAILABLE", "Request for unknown model: 'slimsam' is not ready", 0, 0),
+        ("INTERNAL", "Socket closed", 0, 0),
+    ],
+)
+def test_what_gRPC_says_of_connections(code: str, said: str, not_reached: int, broke: int) -> None:
+    status = Status(code, said)
+    assert (status.not_reached, status.broke) == (bool(not_reached), bool(broke))
+
+
+def test_text_of_servers_is_short_and_harmless() -> None:
+    error = from_status(Status("INTERNAL", "\x1b[31m" + "x" * 10_000 + "\r\n end"), "a:1", True)
+    assert len(str(error)) < 700 and str(error).isprintable() and "end" in str(error)
+    assert isinstance(
+        from_status(Status("UNAVAILABLE", "loading"), "a:1", True), ModelNotReadyError
+    )
+
+
+# Interrupts
+
+INTERRUPTED = """
+import sys
+import numpy as np
+from slimsam_client import SlimSam
+
+image = np.zeros((9, 9, 3), np.uint8)
+sam = SlimSam(sys.argv[1], 300, concurrency=2)
+for call in (
+    lambda: sam.embed([image] * 6),
+    lambda: sam.segment([image] * 6, points=[[(1, 1)]] * 6),
+    lambda: sam.embed(image),
+):
+    print("begins", flush=True)
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    sam.predict(sam.with_options(timeout=301).embed(image), points=[[1, 1]])
+"""
+
+LOCKED = """
+import sys
+import threading
+
+entered = []
+main = threading.get_ident()
+
+
+class Condition(threading.Condition):
+    def __enter__(self):
+        if threading.get_ident() == main:
+            entered.append(sys._getframe(1).f_globals["__name__"])
+        return super().__enter__()
+
+
+threading.Condition = Condition
+import numpy as np
+from slimsam_client import SlimSam
+
+image = np.zeros((9, 9, 3), np.uint8)
+with SlimSam(sys.argv[1], 60) as sam:
+    entered.clear()  # of what is imported
+    sam.predict(sam.embed(image), points=[[1, 1]])
+    sam.segment([image] * 6, points=[[(1, 1)]] * 6)
+    sam.predict(sam.upload(image), points=[[1, 1]])
+    found = sorted(set(entered) - {"threading"})  # of threads that begin
+print(found, "threading" in entered)
+"""
+
+
+def test_the_main_thread_takes_no_lock_that_an_interrupt_could_leave_taken(
+    fake: FakeServer,
+) -> None:
+    """See `transport.threads`: an interrupt in `Condition.__enter__` would keep gRPC's for good."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKED, fake.url],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "[] True\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are Unix's")
+def test_an_interrupt_cancels_what_is_under_way(fake: FakeServer) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, fake.url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for count in (2, 2, 1):
+            before = len(fake.requests)
+            fake.delay("slimsam_encoder", 300, times=count)
+            assert process.stdout.readline() == "begins\n"
+            wait_until(lambda: len(fake.requests) == before + count)  # noqa: B023
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "interrupted\n"
+            wait_until(lambda: len(fake.requests) == before + count + 2)  # noqa: B023
+        assert process.wait(60) == 0
+    wait_until(lambda: all(one.status for one in fake.requests))
+    ends = [one.status is grpc.StatusCode.CANCELLED for one in fake.requests]
+    assert ends == [True, True, False, False, True, True, False, False, True, False, False]
+
+
+def wait_until(true: Any) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# Everything mode's timeout
+
+
+def test_everything_mode_on_the_server_has_a_timeout_of_its_own(
+    connect: Any, fake: FakeServer
+) -> None:
+    sam, few = connect(fake.url, 0.8), GenerateSettings(points_per_side=1)
+    fake.delay("slimsam_automatic", 1.5)
+    sam.generate(IMAGE, few, on_server=True)
+    fake.delay("slimsam_automatic", 30)
+    with pytest.raises(RequestTimeoutError):
+        sam.generate(IMAGE, few, on_server=True, timeout=0.5)
+    fake.delay("slimsam_encoder", 30)
+    with pytest.raises(RequestTimeoutError):
+        sam.generate(IMAGE, on_server=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "on_server", "expected"),
+    [
+        (30, None, True, 300),
+        (900, None, True, 900),
+        (30, 5, True, 5),
+        (30, None, False, 30),
+        (30, 5, False, 5),
+    ],
+)
+def test_which_timeout_everything_mode_has(
+    own: float, asked: float | None, on_server: bool, expected: float
+) -> None:
+    assert options.RequestOptions(own).for_generate(asked, on_server).timeout == expected
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [np.float32(5), np.int64(5), np.float16(5), decimal.Decimal(5), fractions.Fraction(5), 1e300],
+)
+def test_a_timeout_is_a_number_of_any_type(seconds: Any, connect: Any, fake: FakeServer) -> None:
+    sam = connect(fake.url, seconds)
+    sam.predict(EMBEDDING, **CLICK)
+    sam.with_options(timeout=seconds).wait_until_ready(seconds)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [True, "5", b"5", [5], 5j, 0, -1, float("nan"), float("inf"), decimal.Decimal("sNaN")],
+)
+def test_what_is_no_timeout(seconds: Any, connect: Any, fake: FakeServer) -> None:
+    sam = connect(fake.url)
+    for use in (
+        lambda: connect(fake.url, seconds),
+        lambda: sam.with_options(timeout=seconds),
+        lambda: sam.generate(IMAGE, timeout=seconds),
+    ):
+        with pytest.raises(SettingsError, match="timeout: expected seconds above 0"):
+            use()
+    if type(seconds) is int and seconds == 0:
+        sam.wait_until_ready(seconds)  # looks once
+    else:
+        with pytest.raises(SettingsError, match="timeout: expected seconds from 0"):
+            sam.wait_until_ready(seconds)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tls": "ca.pem"}, "tls: expected True, False or Tls, got 'ca.pem'; name files with Tls"),
+        ({"tls": None}, "tls: expected True, False or Tls"),
+        ({"url": None}, "url: expected host:port .* got None"),
+        ({"url": b"localhost:8001"}, "url: expected host:port"),
+        ({"url": "a:1,b:2"}, "url: expected host:port"),
+        ({"url": "x" * 10_000}, r"url: expected host:port .{0,200}$"),
+        ({"headers": {"trace-bin": "x"}}, "headers: expected names that gRPC leaves .*-bin"),
+        ({"headers": {"Trace-Bin": "x"}}, "headers: expected names that gRPC leaves"),
+        ({"headers": {"grpc-timeout": "1S"}}, "headers: expected names that gRPC leaves"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], message: str, connect: Any) -> None:
+    with pytest.raises(SettingsError, match=message):
+        connect(**settings)
+
+
+@pytest.mark.parametrize("request_id", ["", 7, b"one"])
+def test_what_is_no_request_id(request_id: Any, connect: Any) -> None:
+    with pytest.raises(SettingsError, match="request_id: expected text"):
+        connect().with_options(request_id=request_id)
+
+
+@pytest.mark.parametrize("header", ["trace-bin: x", "grpc-status: 0", "a b: x", "a: é", "token"])
+def test_the_command_line_takes_the_same_headers(
+    header: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["health", "--header", header])
+    assert "argument --header: " in capsys.readouterr().err
+
+
+def test_a_list_without_a_server_names_each_image(connect: Any) -> None:
+    with pytest.raises(BatchError, match="2 of 2 images failed"):
+        connect("127.0.0.1:1", 20).embed([IMAGE] * 2)

@@ -1,0 +1,349 @@
+"""Images that the server keeps, by the SDK: the same results as with an embedding, in kilobytes."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from slimsam_client import (
+    BatchError,
+    ContractError,
+    Embedding,
+    GenerateSettings,
+    ImageError,
+    MaskError,
+    NotKeptError,
+    Predictor,
+    PromptError,
+    SlimSam,
+    UploadedImage,
+)
+from slimsam_client.clicks import upload as uploads
+from slimsam_client.contract import CLICK, ENCODER, IMAGE, TOO_LARGE
+from slimsam_client.testing import FakeServer, servicer
+
+Connect = Callable[..., Any]
+
+INSIDE = [[30, 20]]
+LEFT, RIGHT = [18, 8, 47, 32], [0, 0, 9, 9]
+
+
+def picture() -> NDArray[np.uint8]:
+    pixels = np.full((40, 60, 3), 40, np.uint8)
+    pixels[10:30, 20:45] = (200, 40, 90)
+    pixels[33:38, 50:58] = (10, 250, 250)
+    return pixels
+
+
+PIXELS = picture()
+PROMPTS: dict[str, dict[str, Any]] = {
+    "a click": {"points": INSIDE},
+    "clicks": {"points": [[30, 20], [5, 5]], "labels": [1, 0]},
+    "a box": {"box": LEFT},
+    "a box that sticks out by less than a pixel": {"box": [-0.5, 0, 60.9, 40]},
+    "a click in a box": {"points": INSIDE, "box": LEFT},
+    "boxes": {"box": [LEFT, RIGHT]},
+    "more than one request takes": {"points": np.linspace(1, 39, 36).reshape(18, 1, 2)},
+    "as many boxes": {"box": np.tile([LEFT, RIGHT], (9, 1)).astype(np.float32)},
+    "lists of different lengths": {
+        "points": [[[30, 20], [5, 5]], [[54, 35]]],
+        "labels": [[1, 0], [1]],
+    },
+    "points for some boxes": {"points": [[], INSIDE], "box": [RIGHT, LEFT]},
+    "points for none of the boxes": {"points": [[], []], "box": [RIGHT, LEFT]},
+    "nothing": {"points": []},
+}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+def models(fake: FakeServer) -> list[str]:
+    return [request.model for request in fake.requests]
+
+
+def encoded(form: str, pixels: NDArray[np.uint8] = PIXELS) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_results_are_those_of_an_embedding(
+    prompt: dict[str, Any], fake: FakeServer, connect: Connect
+) -> None:
+    sam = connect(fake.url)
+    image, embedding = sam.upload(PIXELS), sam.embed(PIXELS)
+    assert image.original_size == (40, 60)
+    for multimask_output in (True, False):
+        options = {**prompt, "multimask_output": multimask_output}
+        for kind in ("all", "best", "rle", None):
+            found, expected = (
+                sam.predict(one, **options, masks=kind) for one in (image, embedding)
+            )
+            for name in ("scores", *(("masks",) if kind in ("all", "best") else ())):
+                one, other = getattr(found, name), getattr(expected, name)
+                assert np.array_equal(one, other) and one.dtype == other.dtype, (name, kind)
+            assert found.has_masks == expected.has_masks
+            if kind == "rle":
+                assert found.rles == expected.rles
+            if kind is None:
+                assert np.array_equal(found.low_res_logits, expected.low_res_logits)
+                assert found.low_res_logits.dtype == np.float32
+            assert found.mask_ids.shape == expected.scores.shape
+
+
+def test_a_mask_is_refined_by_its_id_or_its_logits(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    image, embedding = sam.upload(PIXELS), sam.embed(PIXELS)
+    first, expected = sam.predict(image, INSIDE), sam.predict(embedding, INSIDE)
+    refined = sam.predict(embedding, box=LEFT, mask_input=expected.best_logits)
+    for mask_input in (first.best_mask_ids, expected.best_logits, expected.best_logits[None]):
+        found = sam.predict(image, box=LEFT, mask_input=mask_input)
+        assert np.array_equal(found.masks, refined.masks)
+    alone = sam.predict(image, mask_input=first.best_mask_ids)
+    assert np.array_equal(
+        alone.masks, sam.predict(embedding, mask_input=expected.best_logits).masks
+    )
+    many = sam.predict(image, box=[LEFT, RIGHT])
+    assert many.best_mask_ids.shape == (2,)
+    assert np.array_equal(many.best_mask_ids, many.mask_ids[:, 1])
+    with pytest.raises(MaskError, match="low_res_logits: .* or ask with masks=None"):
+        _ = first.best_logits
+    with pytest.raises(MaskError, match="mask_ids: expected a prediction of an uploaded image"):
+        _ = expected.best_mask_ids
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ({}, "expected points, a box or a mask_input, got none"),
+        ({"points": [[61.5, 3]]}, "point 0: expected"),
+        ({"box": [5, 5, 1, 1]}, "box"),
+        ({"points": INSIDE, "labels": [7]}, "label"),
+        ({"points": np.ones((70, 2))}, "at most 64 points per prompt"),
+        ({"mask_input": np.zeros((3, 3))}, "mask_input"),
+        ({"mask_input": "mask 1"}, "mask_input: expected logits, or a mask_id"),
+    ],
+)
+def test_wrong_prompts_are_refused_alike(
+    prompt: dict[str, Any], said: str, fake: FakeServer, connect: Connect
+) -> None:
+    sam = connect(fake.url)
+    image, embedding = sam.upload(PIXELS), sam.embed(PIXELS)
+    before = len(fake.requests)
+    with pytest.raises(PromptError, match=said):
+        sam.predict(image, **prompt)
+    assert len(fake.requests) == before  # before anything is sent
+    if not isinstance(prompt.get("mask_input"), str):
+        with pytest.raises(PromptError, match=said):
+            sam.predict(embedding, **prompt)
+
+
+def test_what_is_not_kept_is_sent_again(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    image = sam.upload(PIXELS)
+    first = sam.predict(image, INSIDE)
+    fake.forget_uploads()
+    before = len(fake.requests)
+    again = sam.predict(pickle.loads(pickle.dumps(image)), INSIDE)
+    assert models(fake)[before:] == [CLICK.name, IMAGE.name, CLICK.name]
+    assert np.array_equal(again.masks, first.masks)
+    with pytest.raises(NotKeptError, match="not kept here: mask .* send the prompt that gave it"):
+        sam.predict(image, INSIDE, mask_input=first.best_mask_ids)
+    assert models(fake)[-1] == CLICK.name  # the image was there
+
+
+def test_another_checkpoint_gives_another_id(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    image = sam.upload(PIXELS)
+    former = image.image_id
+    fake.digest = "0" * 64
+    before = len(fake.requests)
+    sam.predict(image, INSIDE)
+    assert models(fake)[before:] == [CLICK.name, IMAGE.name, CLICK.name]
+    assert image.image_id != former
+    before = len(fake.requests)
+    sam.predict(image, INSIDE)
+    assert models(fake)[before:] == [CLICK.name]
+
+
+def test_a_server_that_keeps_nothing(fake: FakeServer, connect: Connect) -> None:
+    """As one whose cache is too small for its users."""
+    sam = connect(fake.url)
+    image = sam.upload(PIXELS)
+    fake.fail(CLICK.name, grpc.StatusCode.NOT_FOUND, "not kept here: picture 12", times=2)
+    with pytest.raises(NotKeptError, match="picture 12"):
+        sam.predict(image, INSIDE)
+    assert models(fake) == [IMAGE.name, CLICK.name, IMAGE.name, CLICK.name]
+    assert len(sam.predict(image, INSIDE).scores) == 3
+
+
+@pytest.mark.parametrize("missing", [IMAGE.name, CLICK.name])
+def test_a_server_without_these_models(missing: str, fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    fake.unready.add(missing)
+    image = sam.upload(PIXELS)
+    assert isinstance(image, Embedding)
+    assert isinstance(sam.upload([PIXELS])[0], Embedding)
+    assert len(sam.predict(image, INSIDE).masks) == 3
+
+
+def test_what_travels(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    for content in (encoded("JPEG"), encoded("PNG"), encoded("WEBP")):
+        for source in (content, io.BytesIO(content)):
+            assert sam.upload(source).content == content
+    for source in (PIXELS, Image.fromarray(PIXELS), encoded("BMP"), encoded("TIFF")):
+        image = sam.upload(source)
+        assert Image.open(io.BytesIO(image.content)).format == "PNG"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.content))), PIXELS)
+    turned = Image.fromarray(PIXELS)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    file = io.BytesIO()
+    turned.save(file, "JPEG", exif=exif, quality=95)
+    assert sam.upload(file.getvalue()).original_size == (60, 40)
+    for wrong in (b"no image", encoded("PNG")[:60], "missing.png", 7):
+        with pytest.raises(ImageError):
+            sam.upload(wrong)
+
+
+def larger() -> NDArray[np.uint8]:
+    return np.ascontiguousarray(PIXELS.repeat(30, axis=0).repeat(30, axis=1))
+
+
+@pytest.mark.parametrize("why", ["pixels", "bytes", "the server's limit"])
+def test_what_is_above_a_limit_is_reduced(
+    why: str, fake: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sam = connect(fake.url)
+    if why == "pixels":
+        monkeypatch.setattr(uploads, "MAX_PIXELS", 10**6)
+    elif why == "bytes":
+        monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
+    else:
+        said = f"expected at most 1,000 pixels; make it smaller, or {TOO_LARGE}"
+        fake.fail(IMAGE.name, grpc.StatusCode.INVALID_ARGUMENT, said)
+    image = sam.upload(larger())
+    assert image.is_reduced and image.original_size == (1200, 1800)
+    assert Image.open(io.BytesIO(image.content)).size == (1024, 683)
+    found = sam.predict(image, [[900, 600]])
+    expected = sam.predict(sam.embed(larger()), [[900, 600]])
+    assert np.array_equal(found.masks, expected.masks)
+    fake.forget_uploads()
+    assert np.array_equal(sam.predict(image, [[900, 600]]).masks, expected.masks)
+    with pytest.raises(ImageError, match="1800 x 1200 pixels that was reduced for the server"):
+        sam.generate(image)
+
+
+def test_lists(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    images = sam.upload([PIXELS, encoded("PNG"), PIXELS[:, ::-1]])
+    assert [type(image) for image in images] == [UploadedImage] * 3
+    assert images[2].image_id != images[0].image_id
+    with pytest.raises(BatchError) as caught:
+        sam.upload([PIXELS, b"no image"])
+    assert list(caught.value.errors) == [1]
+    assert caught.value.results[0].image_id == images[0].image_id
+    with pytest.raises(ImageError, match="got a list of numbers"):
+        sam.upload([[1, 2], [3, 4]])
+
+
+def test_everything_of_an_uploaded_image(fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    image = sam.upload(PIXELS)
+    settings = GenerateSettings(points_per_side=4)
+    for on_server in (True, False):
+        found = sam.generate(image, settings, on_server=on_server)
+        expected = sam.generate(PIXELS, settings, on_server=on_server)
+        assert found and list(map(astuple, found)) == list(map(astuple, expected))
+
+
+def test_the_predictor_clicks_on_an_uploaded_image(fake: FakeServer) -> None:
+    with SlimSam(fake.url) as sam:
+        predictor = Predictor(sam)
+        predictor.set_image(PIXELS)
+        found = predictor.predict(np.array(INSIDE), np.array([1]))
+        refined = predictor.predict(np.array(INSIDE), np.array([1]), mask_input=found[2][1:2])
+        assert set(models(fake)) == {IMAGE.name, CLICK.name}
+        expected = sam.predict(sam.embed(PIXELS), INSIDE)
+        assert np.array_equal(found[0], expected.masks)
+        assert np.array_equal(found[2], expected.low_res_logits)
+        assert refined[0].shape == (3, 40, 60)
+        for _ in range(2):  # the image is encoded for it once
+            embedding = predictor.get_image_embedding()
+        assert models(fake).count(ENCODER.name) == 2
+        assert np.array_equal(embedding[0], sam.embed(PIXELS).image_embeddings)
+        predictor.set_image(PIXELS[..., ::-1], "BGR")
+        assert np.array_equal(predictor.predict(np.array(INSIDE), np.array([1]))[0], found[0])
+        assert models(fake).count(ENCODER.name) == 3
+        with pytest.raises(ImageError, match="expected one image, got a list"):
+            predictor.set_image([PIXELS])  # type: ignore[arg-type]
+        assert not predictor.is_image_set
+
+
+def changed(name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[..., Any]:
+    real = servicer.infer
+
+    def infer(spec: Any, *arguments: Any) -> Any:
+        answer = real(spec, *arguments)
+        return {**answer, name: change(answer[name])} if name in answer else answer
+
+    return infer
+
+
+def every(value: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def change(array: NDArray[Any]) -> NDArray[Any]:
+        other = np.empty(array.shape, np.object_)
+        other[...] = value
+        return other
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind"),
+    [
+        ("image_id", every(b"photo.jpg"), "all"),
+        ("image_id", every(b"\xff" * 64), "all"),
+        ("original_size", lambda size: size + 1, "all"),
+        ("masks", every(b"\xff\x00"), "all"),
+        ("masks", every(b""), "rle"),
+        ("masks", every(b"P" * 5), "best"),
+        ("masks", every(b"\x00" * 7), None),
+        ("masks", every(b"\xff" * 2**17), None),
+        ("masks", lambda masks: masks[:, :, :1], "all"),
+        ("masks", lambda masks: np.concatenate([masks, masks], axis=1), "rle"),
+        ("scores", lambda scores: scores[:, :, :1], "all"),
+        ("mask_ids", every(b"x" * 64), "all"),
+        ("mask_ids", every(b""), None),
+    ],
+)
+def test_answers_are_checked(
+    name: str,
+    change: Callable[[NDArray[Any]], NDArray[Any]],
+    kind: Any,
+    fake: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with SlimSam(fake.url) as sam:
+        image = sam.upload(PIXELS)
+        monkeypatch.setattr(servicer, "infer", changed(name, change))
+        with pytest.raises(ContractError, match=f"expected the output {name} "):
+            if name in ("image_id", "original_size"):
+                sam.upload(PIXELS)
+            else:
+                sam.predict(image, INSIDE, masks=kind)

@@ -1,0 +1,157 @@
+"""More requests than a real tritonserver takes, with the configurations as they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import astuple
+
+import grpc
+import numpy as np
+import pytest
+from skimage import data
+
+from benchmarks.resident_memory import peak_mib
+from slimsam_client import AsyncSlimSam, GenerateSettings, MaskRecord, SlimSam
+from slimsam_client.calls import Call
+from slimsam_client.contract import (
+    BULK_DECODER,
+    CONTINUED_PRIORITY,
+    DECODER,
+    ENSEMBLE,
+    MAX_PROMPTS,
+    ModelSpec,
+)
+from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
+from slimsam_client.transport.status import Status
+from slimsam_client.transport.tensors import to_request
+from slimsam_server import EmbeddedServer
+
+COUNT = 500
+MAX_RESIDENT_MIB = 1.2e9 / 2**20
+SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+
+FRAME = {
+    "image": np.zeros((1024, 1024, 3), np.uint8),
+    "input_size": np.array([1024, 1024], np.int32),
+}
+PROMPTS = prompt_arrays(encode_prompts((64, 64), (1024, 1024), [[5, 5]], None, None, None))
+EMBEDDING = {"image_embeddings": np.zeros((256, 64, 64), np.float16)}
+REQUESTS = {
+    "segments": Call(ENSEMBLE, {**FRAME, **PROMPTS}),
+    "clicks": Call(DECODER, {**EMBEDDING, **PROMPTS}),
+}
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[[str], EmbeddedServer]) -> EmbeddedServer:
+    return serve("openvino")
+
+
+def body(call: Call) -> bytes:
+    return bytes(to_request(call).SerializeToString())
+
+
+def click() -> bytes:
+    return body(REQUESTS["clicks"])
+
+
+def many(spec: ModelSpec, priority: int | None = None) -> bytes:
+    points = np.random.default_rng(0).uniform(0, 64, (MAX_PROMPTS, 1, 2))
+    prompts = prompt_arrays(encode_prompts((64, 64), (1024, 1024), points, None, None, None))
+    return body(Call(spec, {**EMBEDDING, **prompts}, priority=priority))
+
+
+def channel_of(server: EmbeddedServer) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(
+        server.grpc_url, options=[("grpc.max_receive_message_length", -1)]
+    )
+
+
+async def ask(channel: grpc.aio.Channel, request: bytes) -> str:
+    """How a request ended that nobody repeats."""
+    try:
+        await channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(request)
+    except grpc.aio.AioRpcError as error:
+        status = Status.of(error)
+        return "busy" if status.busy else str(status)
+    return "answered"
+
+
+def order(server: EmbeddedServer, early: list[bytes], late: bytes) -> list[str]:
+    """How requests end, in that order, where one comes when the first of the others has ended.
+
+    There is room for all of them, and behind the others it would be the last.
+    """
+
+    async def main() -> list[str]:
+        ends: list[str] = []
+
+        async def note(name: str, request: bytes) -> None:
+            ends.append(f"{name} {await ask(channel, request)}")
+
+        async with channel_of(server) as channel:
+            waiting = [asyncio.ensure_future(note("early", request)) for request in early]
+            while not ends:
+                await asyncio.sleep(0.01)
+            await asyncio.gather(note("late", late), *waiting)
+        return ends
+
+    ends = asyncio.run(main())
+    assert set(ends) == {"early answered", "late answered"}
+    return ends
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_what_the_queue_has_no_room_for_is_refused(kind: str, server: EmbeddedServer) -> None:
+    async def main() -> Counter[str]:
+        async with channel_of(server) as channel:
+            request = body(REQUESTS[kind])
+            return Counter(await asyncio.gather(*(ask(channel, request) for _ in range(COUNT))))
+
+    ends = asyncio.run(main())
+    assert set(ends) == {"answered", "busy"}
+    assert ends["busy"] > COUNT / 2
+    assert peak_mib(server.processes()[:1]) < MAX_RESIDENT_MIB
+    with SlimSam(server.grpc_url, timeout=120) as sam:  # nothing stays behind
+        assert sam.segment(np.zeros((64, 64, 3), np.uint8), [(5, 5)]).masks.shape == (3, 64, 64)
+
+
+def test_a_click_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
+    assert order(server, [many(BULK_DECODER)] * 8, click()).index("late answered") < 7
+
+
+def test_what_is_begun_goes_before_what_is_new(server: EmbeddedServer) -> None:
+    begun = many(BULK_DECODER, CONTINUED_PRIORITY)
+    assert order(server, [many(BULK_DECODER)] * 8, begun).index("late answered") < 7
+
+
+def test_everything_mode_waits_for_a_decoder_that_is_full(server: EmbeddedServer) -> None:
+    """Its own request has been accepted, so its calls are repeated inside the server.
+
+    Against requests of its own priority: it is not served before clicks, if those never end.
+    """
+    image = data.coffee()
+
+    async def main() -> tuple[list[MaskRecord], Counter[str]]:
+        ends: Counter[str] = Counter()
+        async with (
+            AsyncSlimSam(server.grpc_url, timeout=300) as sam,
+            channel_of(server) as channel,
+        ):
+            request = body(Call(BULK_DECODER, {**EMBEDDING, **PROMPTS}))
+            found = asyncio.ensure_future(sam.generate(image, SMALL, on_server=True))
+
+            async def insist() -> None:
+                while not found.done():
+                    ends[await ask(channel, request)] += 1
+
+            await asyncio.gather(*(insist() for _ in range(64)))
+            return await found, ends
+
+    with SlimSam(server.grpc_url, timeout=300) as sam:
+        alone = sam.generate(image, SMALL, on_server=True)
+    crowded, ends = asyncio.run(main())
+    assert list(map(astuple, crowded)) == list(map(astuple, alone))
+    assert set(ends) == {"answered", "busy"}
