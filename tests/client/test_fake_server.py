@@ -215,7 +215,7 @@ def test_a_delay_ends_with_the_clients_patience(
         sam.segment(PIXELS, points=[(1, 1)])
         assert 0.3 <= time.monotonic() - begin < 5
         with pytest.raises(RequestTimeoutError):
-            sam.with_options(timeout=0.2).segment(PIXELS, points=[(1, 1)])
+            sam.with_options(timeout=2).segment(PIXELS, points=[(1, 1)])
         until(lambda: fake.requests[2].status == grpc.StatusCode.CANCELLED)
 
     async def cancel() -> None:
@@ -260,7 +260,7 @@ def test_models_that_are_not_ready(fake: FakeServer, sam: SlimSam) -> None:
     with InferenceServerClient(fake.url) as plain:
         assert plain.is_server_live() and not plain.is_server_ready()
     with pytest.raises(ModelNotReadyError, match=DECODER.name):
-        sam.with_options(timeout=0.5).segment(PIXELS, points=[(1, 1)])
+        sam.with_options(timeout=2).segment(PIXELS, points=[(1, 1)])
     fake.unready.clear()
     with InferenceServerClient(fake.url) as plain:
         assert plain.is_server_ready()

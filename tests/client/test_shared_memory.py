@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 Connect = Callable[..., Any]
 PICTURE = load_image(Path(__file__).parents[2] / "examples" / "scene.png")[:300, :400]
 MANY = [[[30.0 * i, 25.0 * i]] for i in range(12)]
-BUSY: list[Any] = [[[1.0, 1.0]]] * 32
-"""Prompts that keep the decoder for many prompts busy for a while."""
+BUSY: list[Any] = [[[1.0, 1.0]] * 16] * 64
+"""What keeps the decoder for many prompts busy for seconds: as much as one request may ask."""
 TWO: list[Any] = [[[350, 100]], [[200, 200]]]
 """Prompts that wait for it."""
 CLIENT = """
@@ -72,7 +72,7 @@ Connection._send = send
 embedding = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
 sam = SlimSam(sys.argv[1], shared_memory=True)
 sam.predict(embedding, points=[[1, 1]])
-threading.Thread(target=sam.predict, args=(embedding, [[[1, 1]]] * 64)).start()
+threading.Thread(target=sam.predict, args=(embedding, [[[1, 1]] * 16] * 64)).start()
 while len(registered) < 2:
     time.sleep(0.01)
 sam.predict(embedding, points=[[1, 1]])

@@ -144,7 +144,7 @@ def test_a_full_queue_is_waited_for_and_named(
     assert len(fake.requests) == 3
     fake.fail("slimsam_encoder", status, said, times=99)
     with pytest.raises(ServerBusyError, match=f"{said}; send fewer at once"):
-        sam.with_options(timeout=0.7).embed(IMAGE)
+        sam.with_options(timeout=2).embed(IMAGE)
 
 
 def test_a_message_over_a_limit_is_not_sent_again(connect: Any, fake: FakeServer) -> None:

@@ -126,9 +126,9 @@ def test_an_upload_and_a_click_as_json(
     assert clicked["scores"] == expected.scores.max().tobytes()
 
 
-def decoder_request(messages: Callable[[str], Any], prompts: int) -> Any:
+def decoder_request(messages: Callable[[str], Any], prompts: int, points: int = 2) -> Any:
     request = messages("ModelInferRequest")(model_name=DECODER.name)
-    free = iter((prompts, 2, prompts, 2))
+    free = iter((prompts, points, prompts, points))
     for tensor in DECODER.inputs:
         shape = [1, *(next(free) if dim == -1 else dim for dim in tensor.dims)]
         width = {"FP16": 2, "FP32": 4, "INT32": 4}[tensor.dtype]
@@ -165,4 +165,5 @@ def test_statuses(messages: Callable[[str], Any], infer: Any) -> None:
     short.raw_input_contents[0] = b""
     assert status_of(infer, short) == "INVALID_ARGUMENT"
     # While it computes: a deadline that passes as the request arrives can end tritonserver 2.51.
-    assert status_of(infer, decoder_request(messages, 64), timeout=0.1) == "DEADLINE_EXCEEDED"
+    late = decoder_request(messages, 64, points=16)  # seconds of work
+    assert status_of(infer, late, timeout=0.1) == "DEADLINE_EXCEEDED"

@@ -137,7 +137,7 @@ def test_as_many_requests_are_under_way_as_may_be(
         while len(fake.requests) == before and not slow.done():
             time.sleep(0.01)
         with pytest.raises(ServerBusyError, match="as many requests are under way as may be"):
-            second.with_options(timeout=0.5).predict(EMBEDDING, **CLICK)
+            second.with_options(timeout=2).predict(EMBEDDING, **CLICK)
         assert second.ready()  # such questions have room of their own
         first.close()
         with pytest.raises(RequestCancelledError):
