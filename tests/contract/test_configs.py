@@ -298,7 +298,16 @@ def test_the_decoders_differ_in_what_is_about_load_alone(target: str) -> None:
             "optimization",
         ):
             config.ClearField(name)
+    many.parameters.pop("memory.enable_memory_arena_shrinkage", None)
     assert one == many
+
+
+def test_a_cpus_arena_keeps_what_one_request_took() -> None:
+    for spec in BUILT:
+        parameters = read(spec.name, "onnxruntime").parameters
+        assert parameters["enable_mem_pattern"].string_value == "0"
+        given_back = "memory.enable_memory_arena_shrinkage" in parameters
+        assert given_back == (spec is not DECODER)
 
 
 @pytest.mark.parametrize("target", TARGETS)
