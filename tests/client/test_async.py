@@ -24,7 +24,7 @@ from slimsam_client import (
     SettingsError,
     SlimSam,
 )
-from slimsam_client.transport.async_connection import answer_within
+from slimsam_client.transport.cancellation import answer_within
 
 IMAGE = np.full((1024, 1024, 3), 7, np.uint8)
 EMBEDDING = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))

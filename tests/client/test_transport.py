@@ -170,6 +170,23 @@ def test_a_request_that_ends_servers_ends_two(connect: Any, fake: FakeServer) ->
     assert len(fake.requests) == 2
 
 
+STUB_DIED = "Stub process 'slimsam_encoder_0_0' is not healthy."
+
+
+@pytest.mark.parametrize("said", [STUB_DIED, f"ServerError: slimsam_encoder: {STUB_DIED}"])
+def test_a_request_whose_models_process_died_is_sent_once_more(
+    said: str, connect: Any, fake: FakeServer
+) -> None:
+    sam = connect(fake.url, 60)
+    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, said)
+    sam.embed(IMAGE)
+    assert len(fake.requests) == 2
+    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, said, times=3)
+    with pytest.raises(ServerError, match="Stub process"):
+        sam.embed(IMAGE)
+    assert len(fake.requests) == 4
+
+
 def test_a_server_that_is_away_for_long_is_waited_for(connect: Any, fake: FakeServer) -> None:
     sam = connect(fake.url, 60)
     sam.embed(IMAGE)

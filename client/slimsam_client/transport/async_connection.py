@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Final, TypeVar
 
-from slimsam_client.calls import Done, advance
+from slimsam_client.calls import Done
 from slimsam_client.errors import SlimSamError
+from slimsam_client.transport.cancellation import advance_in_thread, answer_within
 from slimsam_client.transport.channel import channel_settings
 from slimsam_client.transport.exchange import Attempt, Attempts, Pause
 from slimsam_client.transport.loop_links import LoopLinks
@@ -43,7 +43,7 @@ class AsyncConnection:
     async def run(self, attempts: Attempts[T], options: RequestOptions) -> T:
         """As `Connection.run`; the operation goes on in threads, so that the loop stays free."""
         outcome: object = None
-        while not isinstance(step := await _advance(attempts, outcome), Done):
+        while not isinstance(step := await advance_in_thread(attempts, outcome), Done):
             outcome = None
             try:
                 if isinstance(step, Pause):
@@ -69,35 +69,3 @@ class AsyncConnection:
         finally:
             for ended in links.ended():
                 await ended.close()
-
-
-async def answer_within(seconds: float, call: Awaitable[T]) -> T:
-    """As asyncio.wait_for, which before Python 3.12 loses a cancellation that meets the answer.
-
-    Raises:
-        asyncio.TimeoutError: no answer came; the call is cancelled.
-    """
-    answer = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait({answer}, timeout=seconds)
-        if answer.done():
-            return answer.result()
-        raise asyncio.TimeoutError
-    finally:
-        if not answer.cancel() and not answer.cancelled():
-            answer.exception()  # asyncio logs one that nobody took
-
-
-async def _advance(attempts: Attempts[T], outcome: object) -> Attempt | Pause | Done[T]:
-    """Advance in a thread; an operation that is cancelled meanwhile is closed after its step."""
-    running = asyncio.ensure_future(asyncio.to_thread(advance, attempts, outcome))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        running.add_done_callback(lambda _: _close(attempts, running))
-        raise
-
-
-def _close(attempts: Attempts[T], ended: asyncio.Task[Attempt | Pause | Done[T]]) -> None:
-    if not ended.cancelled() and ended.exception() is None:
-        attempts.close()

@@ -77,5 +77,5 @@ def _is_transient(error: SlimSamError) -> bool:
 
 
 def _has_broken(error: SlimSamError) -> int:
-    """Count the connections that broke with this error."""
-    return int(isinstance(error.__cause__, Status) and error.__cause__.broke)
+    """Count the connections that broke, or models' processes that died, with this error."""
+    return int(isinstance(error.__cause__, Status) and error.__cause__.may_be_poison)

@@ -17,8 +17,9 @@ MAX_BACKOFF: Final = 2.0
 MAX_BUSY_BACKOFF: Final = 10.0
 """A refused request has cost its bytes on the wire, so a busy server is asked less often."""
 MAX_BROKEN: Final = 1
-"""A request is not sent again if more connections than this broke with it under way: it may be the
-reason, and would end one server after the other. A server that stops breaks one, too."""
+"""A request is not sent again if more connections than this broke with it under way, or models'
+processes died: it may be the reason, and would end one after the other. A server that stops breaks
+one, too."""
 
 
 def backoffs(longest: float = MAX_BACKOFF) -> Iterator[float]:
@@ -41,7 +42,8 @@ def should_retry(status: Status, broken: int, answered: bool) -> bool:
 
     Args:
         status: the status that it ended in.
-        broken: how many connections have broken with it under way, this one included.
+        broken: how many connections have broken with it under way, this one included, and how many
+            models' processes have died.
         answered: whether the server has ever answered: one that never did is probably not there,
             and that is said at once.
     """

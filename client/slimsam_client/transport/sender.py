@@ -108,7 +108,7 @@ class Sender:
                 if status.is_transient:
                     inside = window.shrink(status)
                 pause = next(busy if status.busy else away)
-                broken += status.broke
+                broken += status.may_be_poison
                 in_time = time.monotonic() + pause + LEAST_ATTEMPT < deadline
                 retry = rpc.retry and should_retry(status, broken, self.answered)
                 if not (retry and in_time):

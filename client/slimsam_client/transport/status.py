@@ -53,6 +53,8 @@ _BROKE: Final = (
     "connection termination",
     "remote reset",
 )
+# Triton's words for a model's process, which is killed or has crashed, and which it starts anew.
+_STUB_DIED: Final = "Stub process"
 _TOO_LARGE: Final = ("larger than max", "message too large", "message length", "message size")
 _BUSY: Final = (
     "maximum queue size",
@@ -105,6 +107,16 @@ class Status(Exception):
         return self.code == "UNAVAILABLE" and not self.not_reached and self._says(_BROKE)
 
     @property
+    def stub_died(self) -> bool:
+        """Whether a model's process had ended before the request was answered."""
+        return self.code == "INTERNAL" and _STUB_DIED in self.details
+
+    @property
+    def may_be_poison(self) -> bool:
+        """Whether something ended with the request under way: perhaps because of it."""
+        return self.broke or self.stub_died
+
+    @property
     def denied(self) -> bool:
         """Whether other headers are wanted."""
         # Triton answers UNAVAILABLE for want of a header that --grpc-restricted-protocol asks for.
@@ -129,7 +141,7 @@ class Status(Exception):
 
         Such a request has not been answered, and repeating an inference does no harm.
         """
-        if self.busy:
+        if self.busy or self.stub_died:
             return True
         if self.code == "UNAVAILABLE":
             return not self.denied
