@@ -1,5 +1,6 @@
 # The commands of the README and of CI; all they need is Python with venv, bash and a package index.
-#   make demo       build from the demo checkpoint, serve, segment a picture
+#   make demo       build, serve, segment a picture; CHECKPOINT= and IMAGE= for others than the bundled
+#   make web        the same up to serving, with the page to click in; CHECKPOINT= and IMAGE= as well
 #   make test       every test
 #   make test-quick the tests that take minutes left out
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
@@ -21,11 +22,14 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
-.PHONY: demo test test-quick test-client test-backends test-wheels wheels lint format docs bench load clean
+.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs bench load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)" --image "$(IMAGE)"
+
+web: .venv/ready
+	$(BIN)/python examples/web.py --checkpoint "$(CHECKPOINT)" --image "$(IMAGE)"
 
 # Two files at a time: most tests wait for one process.
 test: .venv/ready

@@ -1,9 +1,14 @@
-"""`make demo`: build from the demo checkpoint, serve, segment one picture three times."""
+"""`make demo`: build, serve, segment one picture three times.
+
+    python examples/demo.py                                  # as `make demo`
+    python examples/demo.py --checkpoint DIR --image photo.jpg
+
+The options' values come from `CHECKPOINT=` and `IMAGE=`; an empty one is as none.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,62 +16,64 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from artifacts import REPOSITORY, ROOT, prepare
 
 from slimsam_client import Prediction, SlimSam, draw_overlay, load_image
 from slimsam_server import EmbeddedServer
 
 Result = TypeVar("Result")
 Pixels = npt.NDArray[np.uint8]
-ROOT = Path(__file__).parents[1]
-REPOSITORY = ROOT / "model_repository"
 OUTPUT = ROOT / "demo-output"
 IMAGE = ROOT / "examples" / "scene.png"
-CLICK = (914, 256)
-BOX = (411, 463, 673, 619)
+SCENE_CLICK, SCENE_BOX = (914, 256), (411, 463, 673, 619)
+"""What to click on in that picture; in another, its middle."""
 
 
 def main() -> None:
     """Run the demo."""
+    parser = argparse.ArgumentParser(description="Build, serve, segment one picture three times.")
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="demo, a directory, or an id on the hub"
+    )
+    parser.add_argument("--image", metavar="FILE", help="a picture; default: a drawn scene")
+    options = parser.parse_args()
     started = time.perf_counter()
-    artifacts = [REPOSITORY / f"slimsam_{part}/1/model.xml" for part in ("encoder", "decoder")]
-    if all(artifact.exists() for artifact in artifacts):
-        print(f"using the artifacts in {REPOSITORY.relative_to(ROOT)} that an earlier build made")
-    else:
-        print("building the model repository from the demo checkpoint (target openvino)")
-        program = str(Path(sys.executable).parent / "slimsam-build")
-        command: list[str | Path] = [program, "build", "--checkpoint", "demo"]
-        command += ["--target", "openvino", "--model-repository", REPOSITORY]
-        if status := subprocess.run(command, check=False).returncode:
-            sys.exit(status)
+    image = load_image(options.image or IMAGE)
+    prepare(options.checkpoint or None)
+    height, width = image.shape[:2]
+    point, corners = SCENE_CLICK, SCENE_BOX
+    if options.image:
+        point = width // 2, height // 2
+        corners = width // 4, height // 4, 3 * width // 4, 3 * height // 4
 
     print("starting tritonserver on free loopback ports")
     with EmbeddedServer(REPOSITORY) as server, SlimSam(server.grpc_url) as sam:
         print(f"  gRPC {server.grpc_url}, metrics {server.metrics_url}")
         OUTPUT.mkdir(exist_ok=True)
-        image = load_image(IMAGE)
 
         embedding, seconds = timed(lambda: sam.embed(image))
         print(f"  embed the picture: {seconds:.3f} s")
 
-        click, seconds = timed(lambda: sam.predict(embedding, points=[CLICK]))
-        path = draw(image, click, "click", points=[CLICK])
+        click, seconds = timed(lambda: sam.predict(embedding, points=[point]))
+        path = draw(image, click, "click", points=[point])
         report("a click", seconds, click, path)
 
-        box, seconds = timed(lambda: sam.predict(embedding, box=BOX, multimask_output=False))
-        path = draw(image, box, "box", box=BOX)
+        box, seconds = timed(lambda: sam.predict(embedding, box=corners, multimask_output=False))
+        path = draw(image, box, "box", box=corners)
         report("a box", seconds, box, path)
 
         refined, seconds = timed(
             lambda: sam.predict(
                 embedding,
-                points=[CLICK],
+                points=[point],
                 mask_input=click.best_logits,
                 multimask_output=False,
             )
         )
-        path = draw(image, refined, "refined", points=[CLICK])
+        path = draw(image, refined, "refined", points=[point])
         report("the click again, refining its first answer", seconds, refined, path)
     print(f"server stopped; all in {time.perf_counter() - started:.1f} s")
+    print("to click in pictures of your own: make web")
 
 
 def timed(call: Callable[[], Result]) -> tuple[Result, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from pathlib import Path
 from typing import Any, Final
 
 from slimsam_client.numeric import as_integer
@@ -10,6 +12,10 @@ from slimsam_server.errors import ServerError
 
 HOST: Final = "127.0.0.1"
 """Loopback only: Triton 2.51 has known vulnerabilities."""
+
+LEAST_PORT: Final = 10_000
+EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TRIES: Final = 100
 
 
 def as_port(value: Any, name: str) -> int:
@@ -34,11 +40,28 @@ def check_port(port: int, purpose: str) -> None:
 
 
 def free_port() -> int:
-    """Give a port that is free now."""
-    with socket.socket() as probe_socket:
-        probe_socket.bind((HOST, 0))
-        port: int = probe_socket.getsockname()[1]
-        return port
+    """Give a port that is free now, and probably will be when a server has loaded its models.
+
+    The kernel gives those of its ephemeral range to every connection, and to whoever asks for any,
+    so it is below them if there is room.
+    """
+    tries = random.SystemRandom().choices(range(LEAST_PORT, _first_ephemeral()) or [0], k=TRIES)
+    for port in (*tries, 0):
+        with socket.socket() as probe_socket:
+            try:
+                probe_socket.bind((HOST, port))
+            except OSError:
+                continue
+            free: int = probe_socket.getsockname()[1]
+            return free
+    raise ServerError(f"expected a free port on {HOST}, got none; end what listens on so many")
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return LEAST_PORT
 
 
 def listens(address: str) -> bool:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 from slimsam_server import ServerError
 from slimsam_server.backend_directory import assemble
 from slimsam_server.container import ContainerServer
+from slimsam_server.ports import free_port
 from slimsam_server.processes import children
 from slimsam_server.tritonserver import environment, wheel_directory
 
@@ -49,13 +49,6 @@ def health(url: str, environment: dict[str, str] | None = None) -> subprocess.Co
     """As the images' HEALTHCHECK."""
     command = [BIN / "slimsam", "health", "--quick", "--timeout", "20", "--url", url]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 # Its checks are real; what it would build has been built.

@@ -266,25 +266,6 @@ def test_mistakes(
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_demo(demo_repository: Path, scene: Path, tmp_path: Path) -> None:
-    """Beside a repository that is built; tests of `slimsam-build` build."""
-    (tmp_path / "examples").mkdir()
-    for path in (scene, scene.with_name("demo.py")):
-        shutil.copy(path, tmp_path / "examples")
-    shutil.copytree(demo_repository, tmp_path / "model_repository")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "examples" / "demo.py"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("using the artifacts in model_repository")
-    pixels = load_image(scene)
-    for name in ("click", "box", "refined"):
-        assert f"demo-output/{name}.png\n" in done.stdout
-        drawn = changed(tmp_path / "demo-output" / f"{name}.png", pixels)
-        assert 0.01 < drawn.mean() < 0.3
-
-
 def test_settings_of_everything_mode_are_checked(run: Run, scene: Path) -> None:
     done = run("everything.py", scene, "--crop-n-layers", 9)
     assert done.returncode == 1

@@ -16,6 +16,7 @@ from skimage import data
 
 from slimsam_client import AccessDeniedError, ModelNotReadyError, ServerUnavailableError, Tls
 from slimsam_server.backend_directory import assemble
+from slimsam_server.ports import free_port
 from slimsam_server.tritonserver import environment, wheel_directory
 
 CLICK: dict[str, Any] = {"points": [(300, 200)]}
@@ -54,9 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @contextlib.contextmanager
 def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str]:
     """Serve with more flags than the embedded server has; give its address once it listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(
             [

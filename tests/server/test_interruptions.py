@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from skimage import data
 from slimsam_client import AsyncSlimSam, Prediction, ServerUnavailableError, SlimSam
 from slimsam_client.contract import ENCODER
 from slimsam_server import EmbeddedServer
+from slimsam_server.ports import free_port
 
 TIMEOUT = 120.0
 CLICK = [(300, 200)]
@@ -26,10 +26,7 @@ CLICK = [(300, 200)]
 @pytest.fixture(scope="module")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
     """On a port of its own, so that it comes back at the same address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with EmbeddedServer(demo_repository, grpc_port=port) as running:
+    with EmbeddedServer(demo_repository, grpc_port=free_port()) as running:
         yield running
 
 

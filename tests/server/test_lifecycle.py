@@ -22,7 +22,7 @@ from server_process import descendants, ready_url, shared_memory, wait_until_gon
 from tritonclient.utils import InferenceServerException
 
 from slimsam_client import SlimSam, SlimSamError
-from slimsam_server import EmbeddedServer, ServerError
+from slimsam_server import EmbeddedServer, ServerError, ports
 from slimsam_server.checks import check_interpreter
 from slimsam_server.probe import probe
 from slimsam_server.processes import children
@@ -323,3 +323,17 @@ def test_a_temporary_directory_without_room(start: Serve, temporary: Path) -> No
     assert (process.returncode, output) == (1, "")
     assert f"temporary directory {temporary}: expected room" in error and "File too large" in error
     assert error.count("\n") == 1 and not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("ephemeral", ["20000 60999\n", "1024 65535\n", "", None])
+def test_a_free_port_is_none_that_the_kernel_gives_to_connections(
+    ephemeral: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "range"
+    if ephemeral is not None:
+        file.write_text(ephemeral)
+    monkeypatch.setattr(ports, "EPHEMERAL", file)
+    for _ in range(20):
+        port = ports.free_port()
+        ports.check_port(port, "grpc")
+        assert 10_000 <= port < (20_000 if ephemeral == "20000 60999\n" else 2**16)
