@@ -163,9 +163,11 @@ def test_a_compressed_body(gateway: Gateway, url: str) -> None:
     ],
 )
 def test_what_is_no_http(gateway: Gateway, request_: bytes) -> None:
-    with gateway.send(request_) as connection:
-        answer = connection.recv(2**16)
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    try:
+        with gateway.send(request_) as connection:
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 400 ")
+    except ConnectionError:
+        pass  # it was closed before all of this was sent
     assert gateway.http.get("/v1").status_code == 200
 
 
