@@ -166,8 +166,9 @@ def test_there_is_one_version() -> None:
             "docker/compose.yaml": r"image: slimsam-[a-z-]+:(\S+)",
             "docker/Dockerfile.build": r"-t slimsam-[a-z-]+:(\S+)",
             "docker/Dockerfile.cpu": r"-t slimsam-[a-z-]+:(\S+)",
+            "docker/Dockerfile.gateway": r"-t slimsam-[a-z-]+:(\S+)",
             "docker/Dockerfile.server": r"-t slimsam-[a-z-]+:(\S+)",
         }.items()
     }
-    assert [len(versions) for versions in named.values()] == [1, 1, 1, 1, 4, 1, 2, 1]
+    assert [len(versions) for versions in named.values()] == [1, 1, 1, 1, 5, 1, 2, 1, 1]
     assert {version for versions in named.values() for version in versions} == {__version__}

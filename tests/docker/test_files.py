@@ -19,6 +19,7 @@ import yaml
 from compose_spec import PyCompose
 
 from slimsam_client import SlimSam
+from slimsam_gateway.cli import command_parser
 from slimsam_server import EmbeddedServer
 from slimsam_server.command_line import GRACE_SECONDS
 from slimsam_server.native_backends import PLUGINS
@@ -109,7 +110,7 @@ def edge() -> dict[str, Any]:
 def test_compose_is_valid(profile: str) -> None:
     content = compose()
     services = {k: v for k, v in content["services"].items() if profile in v["profiles"]}
-    assert len(services) == 4
+    assert len(services) == 5
     PyCompose.from_yaml(yaml.safe_dump({**content, "services": services}))
     for name, service in services.items():
         assert re.search(r":v?\d", service["image"]), f"{name} is not pinned by tag"
@@ -133,6 +134,10 @@ def test_what_is_published_is_on_loopback() -> None:
     published = {name: each["ports"] for name, each in services.items() if "ports" in each}
     assert published == {"server": ["127.0.0.1:8001:8001"], "grafana": ["127.0.0.1:3000:3000"]}
     assert edge()["ports"] == ["8443:8443"]
+    for name in ("gateway", "gateway-cpu"):  # without --host it listens on the host's loopback
+        assert services[name]["network_mode"] == "host"
+        options = command_parser().parse_args(services[name]["command"])
+        assert (options.host, options.port, options.url) == ("127.0.0.1", 8000, "127.0.0.1:8001")
 
 
 def test_the_edge_is_the_one_that_is_tested() -> None:
