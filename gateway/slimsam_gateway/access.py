@@ -7,11 +7,12 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from slimsam_gateway.dialects import X_ANYLABELING, dialect_of
 from slimsam_gateway.keys import KeyRing
-from slimsam_gateway.problems import PATH, UNAUTHORIZED, Problem
+from slimsam_gateway.problems import PATH
 from slimsam_gateway.record import record_of, refused
 
-OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH)
+OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH, f"{X_ANYLABELING}/health")
 """These addresses need no key: they tell what the gateway is, and nothing of its users."""
 
 
@@ -30,15 +31,12 @@ class KeyCheck:
         """Handle a request."""
         if scope["type"] != "http" or scope["path"] in OPEN:
             return await self._app(scope, receive, send)
-        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        name = self._keys.name_of(token.strip()) if scheme.lower() == "bearer" else None
+        headers = Headers(scope=scope)
+        dialect = dialect_of(scope["path"])
+        key = dialect.key_of(headers)
+        name = None if key is None else self._keys.name_of(key)
         if name is None:
-            expected = "Authorization: expected Bearer and a key that is known, got "
-            problem = Problem(
-                UNAUTHORIZED,
-                expected + ("another" if scheme else "none"),
-                {"WWW-Authenticate": "Bearer"},
-            )
+            problem = dialect.unauthorized(headers)
             return await refused(scope, problem)(scope, receive, send)
         record_of(scope).key = name
         await self._app(scope, receive, send)

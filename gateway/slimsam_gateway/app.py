@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, TextIO
 
 from starlette.applications import Starlette
@@ -15,9 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from slimsam_client import AsyncSlimSam, SlimSamError
+from slimsam_gateway import cvat
 from slimsam_gateway.access import KeyCheck
 from slimsam_gateway.admission import Admission
 from slimsam_gateway.description import about, explanation, openapi
+from slimsam_gateway.dialects import X_ANYLABELING
 from slimsam_gateway.everything import everything
 from slimsam_gateway.exchange import Exchange
 from slimsam_gateway.health import Health
@@ -36,6 +39,7 @@ from slimsam_gateway.problems import (
 )
 from slimsam_gateway.record import ID_HEADER, Recording, record_of, refused
 from slimsam_gateway.settings import GatewaySettings
+from slimsam_gateway.x_anylabeling import endpoints as x_anylabeling
 
 Endpoint = Callable[[Request, Exchange], Awaitable[Response]]
 PASSED_ON: Final[dict[tuple[str, str], Endpoint]] = {
@@ -45,6 +49,17 @@ PASSED_ON: Final[dict[tuple[str, str], Endpoint]] = {
     ("POST", "/v1/images/{image_id}/everything"): everything,
 }
 """These requests come to the server."""
+TOOLS: Final[dict[tuple[str, str], Endpoint]] = {
+    ("GET", f"{X_ANYLABELING}/v1/models"): x_anylabeling.models,
+    ("POST", f"{X_ANYLABELING}/v1/predict"): x_anylabeling.predict,
+}
+"""These are of annotation tools, in protocols of their own."""
+CVAT: Final[dict[tuple[str, str], Endpoint]] = {
+    ("GET", "/api/functions"): cvat.functions,
+    ("GET", "/api/functions/{name}"): cvat.function,
+    ("POST", "/api/function_invocations"): cvat.invocation,
+}
+"""So are these, which are there if the settings say so."""
 PREFLIGHT_SECONDS: Final = 600
 
 
@@ -81,9 +96,14 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
     routes = [
         *(
             Route(path, answered(endpoint), methods=[method])
-            for (method, path), endpoint in PASSED_ON.items()
+            for (method, path), endpoint in {
+                **PASSED_ON,
+                **TOOLS,
+                **(CVAT if settings.cvat else {}),
+            }.items()
         ),
         Route("/health", health.response),
+        Route(f"{X_ANYLABELING}/health", partial(x_anylabeling.healthy, health=health)),
         Route("/v1", _fixed("about", JSONResponse(about()))),
         Route("/v1/openapi.json", _fixed("about", JSONResponse(openapi(settings)))),
         Route(PATH, _fixed("about", HTMLResponse(explanation()))),

@@ -86,6 +86,9 @@ def command_parser() -> argparse.ArgumentParser:
         help="an origin whose pages may ask, such as https://app.example; may be repeated",
     )
     group.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
+    group.add_argument(
+        "--cvat", action="store_true", help="answer CVAT in the place of Nuclio's dashboard"
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-timeout",
@@ -140,6 +143,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         max_image_bytes=options.max_image_bytes,
         max_requests=options.max_requests,
         metrics=options.metrics,
+        cvat=options.cvat,
     )
 
 

@@ -27,7 +27,8 @@ GRACE_SECONDS: Final = 1.0
 """The client ends in time by itself, and then says why: a little later, where it has to ask."""
 
 Ask = Callable[[Relay, bytes], Coroutine[Any, Any, Any]]
-"""What is asked of the server with a request's body; it gives what becomes the answer's JSON."""
+"""What is asked of the server with a request's body; it gives what becomes the answer's JSON, or
+that JSON itself as bytes."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Exchange:
 async def _encoded(answer: Coroutine[Any, Any, Any]) -> bytes:
     """Write an answer as JSON, in a thread: masks of many megabytes are among them."""
     content = await answer
+    if isinstance(content, bytes):
+        return content
 
     def write() -> bytes:
         return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()

@@ -207,12 +207,17 @@ class Problem(Exception):
             "detail": self.detail,
         }
 
-    def response(self) -> Response:
-        """Give the answer."""
+    def response(self, content: Mapping[str, Any] | None = None) -> Response:
+        """Give the answer.
+
+        Args:
+            content: JSON of another protocol's form; None gives the problem's own.
+        """
         headers = self.headers
         if self.kind.status == 503:
             headers = {"Retry-After": str(RETRY_SECONDS), **headers}
-        return Response(json.dumps(self.content), self.kind.status, headers, MEDIA_TYPE)
+        media_type = MEDIA_TYPE if content is None else "application/json"
+        return Response(json.dumps(content or self.content), self.kind.status, headers, media_type)
 
 
 def problem_of(error: SlimSamError) -> Problem:

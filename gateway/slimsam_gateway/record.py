@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from slimsam_gateway.dialects import dialect_of
 from slimsam_gateway.problems import CLOSED, Problem
 
 ID_HEADER: Final = "X-Request-ID"
@@ -83,9 +84,9 @@ def record_of(scope: Scope) -> Record:
 
 
 def refused(scope: Scope, problem: Problem) -> Response:
-    """Give the answer of a problem, and have the record name its kind."""
+    """Give the answer of a problem in the address's form, and have the record name its kind."""
     record_of(scope).problem = problem.kind.name
-    return problem.response()
+    return dialect_of(scope["path"]).refusal(problem)
 
 
 class Recording:

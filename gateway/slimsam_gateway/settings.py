@@ -42,6 +42,7 @@ class GatewaySettings:
         max_prompt_bytes: bytes of a prompt.
         max_requests: pictures and clicks that are under way at once; more are answered 503.
         metrics: whether there is /metrics.
+        cvat: whether CVAT finds functions here, as at Nuclio's dashboard.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -59,6 +60,7 @@ class GatewaySettings:
     max_prompt_bytes: int = MAX_PROMPT_BYTES
     max_requests: int = 64
     metrics: bool = False
+    cvat: bool = False
 
     def __post_init__(self) -> None:
         for host in self.hosts:

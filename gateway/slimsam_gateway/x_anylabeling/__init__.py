@@ -1,0 +1,1 @@
+"""`/x-anylabeling`: the protocol that X-AnyLabeling speaks to a remote server."""
