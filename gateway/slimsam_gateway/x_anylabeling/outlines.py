@@ -20,6 +20,11 @@ LONGEST: Final = 8.0
 """A ring's length counts up to so many times its thickness, so that of a thin thing some is left:
 a square has this many."""
 
+STAIRS: Final = 0.5
+"""The edges of pixels are so far from the line that they stand for; corners there say nothing."""
+LONGEST_OF_STAIRS: Final = 20.0
+"""As `LONGEST`, up to this distance."""
+
 
 def outlines(coordinates: Sequence[Sequence[Any]], epsilon_factor: float) -> list[Ring]:
     """Give an outline for each part of a mask.
@@ -68,6 +73,7 @@ def _simplified(ring: Ring, epsilon_factor: float) -> Ring:
     length = float(np.linalg.norm(path - np.roll(path, -1, axis=0), axis=1).sum())
     thickness = 2 * abs(_area(ring)) / length
     tolerance = epsilon_factor * min(length, LONGEST * thickness)
+    tolerance = max(tolerance, min(STAIRS, epsilon_factor * LONGEST_OF_STAIRS * thickness))
     # The ring is cut at three corners that certainly stay, far from each other.
     far = int(np.argmax(((path - path[0]) ** 2).sum(axis=1)))
     third = int(np.argmax(_distances(path, path[0], path[far])))
