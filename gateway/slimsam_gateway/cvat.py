@@ -92,20 +92,15 @@ async def invocation(request: Request, exchange: Exchange) -> Response:
     limits = exchange.settings
 
     async def ask(relay: Relay, body: bytes) -> bytes | list[dict[str, Any]]:
+        picture, content = await asyncio.to_thread(json_pictures.read, body, limits)
         if name == EVERYTHING:
-            picture, _ = await asyncio.to_thread(_read, body)
             await require(relay, IMAGE, AUTOMATIC)
             kept = await relay.upload(picture)
             _, records = await relay.generate(kept.image_id, picture, GenerateSettings())
             return await asyncio.to_thread(lambda: [_detection(record) for record in records])
-        picture, content = await asyncio.to_thread(_read, body)
         prompt = json_pictures.written(prompt_of(content), limits.max_prompt_bytes)
         answer = await json_pictures.click(relay, picture, prompt)
         return await asyncio.to_thread(_as_rows, *answer)
-
-    def _read(body: bytes) -> tuple[bytes, dict[str, Any]]:
-        content = json_pictures.read_object(body)
-        return json_pictures.picture_of(content, limits.max_image_bytes), content
 
     return await exchange.answer(
         request,

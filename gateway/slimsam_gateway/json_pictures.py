@@ -14,10 +14,12 @@ from slimsam_client.contract import CLICK, IMAGE
 from slimsam_client.quoting import quoted, quoted_value
 from slimsam_client.relay import KeptImage, Relay, RelayedMasks
 from slimsam_gateway.models import require
+from slimsam_gateway.problems import CONTENT, Problem
 from slimsam_gateway.settings import GatewaySettings
 
 ADVICE: Final = "reduce the picture"
-_DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,", re.ASCII)
+_IMAGE: Final = re.compile(rb'"image"\s*:\s*"([^"\\]*)"')
+_DATA_URL: Final = re.compile(rb"data:[^,]{0,200};base64,")
 
 
 def max_bytes(settings: GatewaySettings) -> int:
@@ -25,38 +27,48 @@ def max_bytes(settings: GatewaySettings) -> int:
     return -(-settings.max_image_bytes // 3) * 4 + settings.max_prompt_bytes
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object.
+def read(body: bytes, settings: GatewaySettings) -> tuple[bytes, dict[str, Any]]:
+    """Read a JSON object with a picture in its field `image`.
+
+    The picture is taken out before JSON is read: many megabytes of small objects in its place would
+    take a hundred times as much memory.
+
+    Args:
+        body: the object; `image` is base64, with or without the head of a data URL.
+        settings: limits of the picture, and of what is beside it.
+
+    Returns:
+        The encoded picture, and the object with an empty `image`.
 
     Raises:
-        PromptError: it is none.
+        ImageError: there is no picture, it is no base64, or it is longer.
+        PromptError: it is no JSON object.
+        Problem: what is beside the picture is longer.
     """
+    found = _IMAGE.search(body)
+    rest = body if found is None else body[: found.start(1)] + body[found.end(1) :]
+    most = settings.max_prompt_bytes
+    if len(rest) > most:
+        raise Problem(
+            CONTENT, f"body: expected at most {most:,} bytes beside image, got {len(rest):,}"
+        )
     try:
-        content = json.loads(body)
+        content = json.loads(rest)
     except (RecursionError, ValueError) as error:
         raise PromptError(f"body: expected a JSON object, got {quoted(str(error))}") from error
     if not isinstance(content, dict):
         raise PromptError(f"body: expected a JSON object, got {quoted_value(content)}")
-    return content
+    if found is None or not found[1] or content.get("image") != "":
+        shown = quoted_value(content.get("image"))
+        raise ImageError(f"image: expected a picture in base64, without escapes, got {shown}")
+    return _decoded(found[1], settings.max_image_bytes), content
 
 
-def picture_of(content: dict[str, Any], most: int) -> bytes:
-    """Give the encoded picture of the field `image`.
-
-    Args:
-        content: the body; `image` is base64, with or without the head of a data URL.
-        most: bytes of a picture.
-
-    Raises:
-        ImageError: there is none, it is no base64, or it is longer.
-    """
-    text = content.get("image")
-    if not isinstance(text, str) or not text:
-        raise ImageError(f"image: expected a picture in base64, got {quoted_value(text)}")
+def _decoded(text: bytes, most: int) -> bytes:
     head = _DATA_URL.match(text)
     try:
         picture = base64.b64decode(text[head.end() :] if head else text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except binascii.Error as error:
         raise ImageError(
             f"image: expected base64, got {quoted_value(text[:80])} ({quoted(str(error))})"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from running_gateway import Gateway, encoded, kind, serving
 from skimage import data
 
 from slimsam_client import GenerateSettings, SlimSam, load_image
-from slimsam_client.encodings import from_rle, to_box
+from slimsam_client.encodings import from_polygons, from_rle, to_box
 from slimsam_gateway import GatewaySettings
 from slimsam_server import EmbeddedServer
 
@@ -28,7 +29,7 @@ PROMPTS = (
 
 @pytest.fixture(scope="module")
 def real(demo_server: EmbeddedServer) -> Iterator[Gateway]:
-    with serving(GatewaySettings(url=demo_server.grpc_url, timeout=120)) as gateway:
+    with serving(GatewaySettings(url=demo_server.grpc_url, timeout=120, cvat=True)) as gateway:
         gateway.http.timeout = 300
         yield gateway
 
@@ -74,6 +75,51 @@ def test_masks_are_those_of_the_sdk(real: Gateway, sam: SlimSam, name: str) -> N
             assert found["boxes"][index] == [list(to_box(mask) or (0, 0, 0, 0))]
         scores: NDArray[np.float32] = np.float32(found["scores"]).ravel()
         np.testing.assert_array_equal(scores, np.ravel(expected.best_scores))
+
+
+CLICKS = ([[150, 180]], [[20, 20]])
+BOX = [60, 20, 280, 290]
+
+
+def in_base64(name: str) -> tuple[bytes, str]:
+    content = PICTURES[name]()
+    return content, base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_polygons_of_x_anylabeling(real: Gateway, sam: SlimSam, name: str) -> None:
+    content, text = in_base64(name)
+    marks = [
+        *({"type": "point", "data": point, "label": 1} for point in CLICKS[0]),
+        *({"type": "point", "data": point, "label": 0} for point in CLICKS[1]),
+        {"type": "rectangle", "data": BOX},
+    ]
+    embedding = sam.embed(content)
+    points = {"points": [*CLICKS[0], *CLICKS[1]], "labels": [1, 0]}
+    for asked, prompt in ((marks[:2], points), (marks[2:], {"box": BOX})):
+        mask = sam.predict(embedding, **prompt).best_masks  # type: ignore[arg-type]
+        assert mask.any()
+        for factor, least in ((0.001, 0.99), (0, 1.0)):
+            params = {"marks": asked, "epsilon_factor": factor}
+            request = {"model": "slimsam", "image": f"data:;base64,{text}", "params": params}
+            answer = real.http.post("/x-anylabeling/v1/predict", json=request)
+            assert answer.status_code == 200, answer.text
+            shapes = answer.json()["data"]["shapes"]
+            found = from_polygons([[shape["points"]] for shape in shapes], mask.shape)
+            assert (found & mask).sum() / (found | mask).sum() >= least
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_masks_of_cvat_are_those_of_the_sdk(real: Gateway, sam: SlimSam, name: str) -> None:
+    content, text = in_base64(name)
+    payload = {"image": text, "pos_points": CLICKS[0], "neg_points": CLICKS[1], "obj_bbox": []}
+    headers = {"x-nuclio-function-name": "slimsam"}
+    answer = real.http.post("/api/function_invocations", json=payload, headers=headers)
+    assert answer.status_code == 200, answer.text
+    points = [*CLICKS[0], *CLICKS[1]]
+    expected = sam.predict(sam.embed(content), points, [1, 0]).best_masks
+    assert expected.any()
+    np.testing.assert_array_equal(np.array(answer.json()["mask"]) == 1, expected)
 
 
 def test_everything_is_that_of_the_sdk(real: Gateway, sam: SlimSam) -> None:

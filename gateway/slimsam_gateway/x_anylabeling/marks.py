@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from slimsam_client import PromptError
 from slimsam_client.quoting import quoted_value
-from slimsam_gateway.json_pictures import picture_of, read_object, written
+from slimsam_gateway.json_pictures import read, written
 from slimsam_gateway.settings import GatewaySettings
 
 MODEL: Final = "slimsam"
@@ -37,8 +37,9 @@ class Asked:
         Raises:
             ImageError: it has no picture, or a longer one than the settings allow.
             PromptError: the rest of it is wrong.
+            Problem: it is too long.
         """
-        content = read_object(body)
+        picture, content = read(body, settings)
         model = content.get("model")
         if model != MODEL:
             raise PromptError(f"model: expected {MODEL!r}, got {quoted_value(model)}")
@@ -47,7 +48,7 @@ class Asked:
             raise PromptError(f"params: expected an object, got {quoted_value(params)}")
         prompt = prompt_of(params.get("marks") or [])
         return cls(
-            picture_of(content, settings.max_image_bytes),
+            picture,
             None if prompt is None else written(prompt, settings.max_prompt_bytes),
             _factor_of(params.get("epsilon_factor")),
         )

@@ -92,7 +92,8 @@ def _simplified(ring: Ring, epsilon_factor: float) -> Ring:
             middle = start + 1 + furthest
             kept[middle] = True
             spans += [(start, middle), (middle, end)]
-    return path[kept[:-1]]
+    simple: Ring = path[kept[:-1]]
+    return simple
 
 
 def _midpoints(ring: Ring) -> Ring:
