@@ -203,9 +203,8 @@ def test_what_is_beside_the_picture_is_short(gateway: Gateway, picture: bytes) -
     assert error["code"] == "too-large"
     assert error["message"].startswith("body: expected at most 65,536 bytes beside image")
     # A picture elsewhere is none.
-    nested = {"params": {"image": "AAAA"}, **request(picture, POINT)}
-    assert refusal(gateway, 400, json={"params": {"image": "AAAA"}, "model": "slimsam"})
-    assert refusal(gateway, 400, json={"more": nested["params"], **nested})["code"] == "image"
+    elsewhere = {"more": {"image": "AAAA"}, **request(picture, POINT)}
+    assert refusal(gateway, 400, json=elsewhere)["code"] == "image"
 
 
 def test_the_key_is_in_the_header_token(start: Any, picture: bytes) -> None:
