@@ -13,16 +13,18 @@ from slimsam_client.transport.tls import Tls
 DEFAULT_URL = "localhost:8001"
 
 
-def add_connection(parser: argparse.ArgumentParser, timeout: float) -> None:
+def add_connection(parser: argparse.ArgumentParser, timeout: float, address: str = "--url") -> None:
     """Add the options that say how to reach the server.
 
     Args:
         parser: parser of a command.
         timeout: the default timeout, in seconds.
+        address: the name of the option that has the server's address.
     """
     group = parser.add_argument_group("server")
     group.add_argument(
-        "--url",
+        address,
+        dest="url",
         default=os.environ.get("SLIMSAM_URL") or DEFAULT_URL,
         metavar="HOST:PORT",
         help=f"its gRPC service; default: $SLIMSAM_URL, or {DEFAULT_URL}",
@@ -68,13 +70,13 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float) -> None:
 
 def connect(options: argparse.Namespace) -> SlimSam:
     """Make the client that the options ask for."""
+    return SlimSam(options.url, options.timeout, tls=tls_of(options), headers=dict(options.header))
+
+
+def tls_of(options: argparse.Namespace) -> bool | Tls:
+    """Give a client's `tls` as the options ask for it."""
     files = Tls(options.root_certificates, options.certificate_chain, options.private_key)
-    return SlimSam(
-        options.url,
-        options.timeout,
-        tls=options.tls if files == Tls() else files,
-        headers=dict(options.header),
-    )
+    return options.tls if files == Tls() else files
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:

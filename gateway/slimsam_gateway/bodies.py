@@ -1,0 +1,63 @@
+"""The body of a request: read up to a limit of bytes, and within a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
+
+from slimsam_client.quoting import quoted_value
+from slimsam_gateway.problems import CONTENT, MEDIA, SLOW_UPLOAD, Problem
+
+
+async def read_body(request: Request, max_bytes: int, seconds: float, advice: str) -> bytes:
+    """Read a body; more than the limit is never in memory.
+
+    Args:
+        request: the request.
+        max_bytes: a body that says beforehand that it is longer is not read at all.
+        seconds: how long it may take to come.
+        advice: what to do about one that is longer.
+
+    Raises:
+        Problem: it is longer, slower, or of another form.
+        ClientDisconnect: the caller has gone away.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        coding = quoted_value(request.headers["content-encoding"])
+        raise Problem(MEDIA, f"Content-Encoding: expected none, got {coding}; send the body as is")
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Problem(
+            MEDIA,
+            "Content-Type: expected the file or the JSON as the body itself, got a form; "
+            "curl sends it by --data-binary @FILE, and fetch as its body",
+        )
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > max_bytes:
+        raise _too_large(max_bytes, advice)
+    try:
+        return await asyncio.wait_for(_collected(request, max_bytes, advice), seconds)
+    except asyncio.TimeoutError:
+        raise Problem(
+            SLOW_UPLOAD,
+            f"body: expected all of it within the timeout of {seconds:g} s, got a part",
+            # What is still to come would be taken for the next request.
+            {"Connection": "close"},
+        ) from None
+
+
+async def _collected(request: Request, max_bytes: int, advice: str) -> bytes:
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes, advice)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(max_bytes: int, advice: str) -> Problem:
+    return Problem(CONTENT, f"body: expected at most {max_bytes:,} bytes, got more; {advice}")

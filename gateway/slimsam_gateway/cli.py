@@ -1,0 +1,158 @@
+"""`slimsam-gateway`: the gateway as a command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final, NoReturn
+
+import uvicorn
+
+from slimsam_client import SlimSamError
+from slimsam_client.cli.messages import printable
+from slimsam_client.cli.options import add_connection, count, seconds, tls_of
+from slimsam_client.cli.status import FAILED, OK, USAGE
+from slimsam_gateway.app import create_app
+from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.listening import listening
+from slimsam_gateway.settings import GatewaySettings
+
+PROGRAM: Final = "slimsam-gateway"
+DEFAULTS: Final = GatewaySettings()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, until SIGINT or SIGTERM.
+
+    Returns:
+        The exit status.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = _settings(options)
+        if settings.keys is None and not is_loopback(options.host):
+            parser.error(
+                f"--host: expected a loopback address without --keys, got {options.host}; "
+                "whoever reaches the gateway could use the server"
+            )
+        app = create_app(settings)
+    except SlimSamError as error:
+        parser.error(str(error))
+    server = uvicorn.Server(listening(app, options.host, options.port))
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again, after its end
+        server.run()
+    return OK if server.started else FAILED
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print in one line what is wrong."""
+        self.exit(USAGE, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
+
+
+def _settings(options: argparse.Namespace) -> GatewaySettings:
+    listens = f"[{options.host}]" if ":" in options.host else options.host.lower()
+    named = () if _is_unspecified(options.host) else (listens,)
+    return GatewaySettings(
+        url=options.url,
+        tls=tls_of(options),
+        headers=dict(options.header),
+        keys=None if options.keys is None else KeyRing.read(options.keys),
+        hosts=(*named, *options.allow_host),
+        origins=tuple(options.allow_origin),
+        timeout=options.timeout,
+        max_timeout=options.max_timeout,
+        max_image_bytes=options.max_image_bytes,
+        max_requests=options.max_requests,
+        metrics=options.metrics,
+    )
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="REST and JSON before a Triton server that serves SlimSAM.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version(PROGRAM))
+    add_connection(parser, DEFAULTS.timeout, "--server")
+    group = parser.add_argument_group("gateway")
+    group.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens; %(default)s"
+    )
+    group.add_argument(
+        "--port", type=_port, default=8000, metavar="N", help="%(default)s; 0 takes a free one"
+    )
+    group.add_argument(
+        "--keys",
+        metavar="FILE",
+        help="a name and the SHA-256 of its key in each line; needed beyond loopback",
+    )
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that the header Host may have, beside --host and loopback's; may be repeated",
+    )
+    group.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin whose pages may ask, such as https://app.example; may be repeated",
+    )
+    group.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--max-timeout",
+        type=seconds,
+        default=DEFAULTS.max_timeout,
+        metavar="S",
+        help="seconds that a request may ask for at most; default: %(default)g",
+    )
+    limits.add_argument(
+        "--max-image-bytes",
+        type=count,
+        default=DEFAULTS.max_image_bytes,
+        metavar="N",
+        help="bytes of a picture; default: %(default)s",
+    )
+    limits.add_argument(
+        "--max-requests",
+        type=count,
+        default=DEFAULTS.max_requests,
+        metavar="N",
+        help="pictures and clicks under way at once; default: %(default)s",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
