@@ -33,7 +33,7 @@ const UNAUTHORIZED = 401;
 const unpacked = new WeakMap();
 
 const canvas = (/** @type {string} */ id) => /** @type {HTMLCanvasElement} */ (element(id));
-const stage = new Stage(element("stage"), {
+export const stage = new Stage(element("stage"), {
   picture: canvas("picture"), masks: canvas("masks"), marks: canvas("marks"),
 });
 const labels = new Labels();
@@ -696,6 +696,10 @@ listen("open-folder", () => element("folder").click());
 listen("example", () => void example());
 listen("save", () => void saveMasks());
 listen("help", () => /** @type {HTMLDialogElement} */ (element("help-dialog")).showModal());
+for (const button of document.querySelectorAll("[data-cancel]")) {
+  // Enter in a form presses its first button that submits, which is not to be this one.
+  button.addEventListener("click", () => button.closest("dialog")?.close());
+}
 element("single-keys").addEventListener("change", keepSettings);
 for (const id of ["files", "folder"]) {
   element(id).addEventListener("change", (event) => {

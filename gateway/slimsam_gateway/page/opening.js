@@ -18,10 +18,13 @@ export function picturesOf(files) {
  * @returns {Promise<Found[]>}
  */
 export async function dropped(transfer) {
-  const entries = [...transfer.items]
-    .map((item) => item.webkitGetAsEntry())
-    .filter((entry) => entry !== null);
-  const found = await Promise.all(entries.map((entry) => walk(entry, "")));
+  // All of it is asked for at once: after the first wait the browser takes it back.
+  const found = await Promise.all([...transfer.items].map((item) => {
+    const entry = item.webkitGetAsEntry();
+    if (entry) return walk(entry, "");
+    const file = item.getAsFile();
+    return file ? [{ name: file.name, file }] : [];
+  }));
   return sorted(found.flat());
 }
 
