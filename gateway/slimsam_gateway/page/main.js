@@ -45,6 +45,8 @@ const storage = await Storage.open();
 let pictures = [];
 /** @type {Picture | null} */
 let current = null;
+/** The one that is opened last; it is current once it is decoded. @type {Picture | null} */
+let wanted = null;
 /** @type {"include" | "exclude" | "box" | "pan"} */
 let tool = "include";
 /** What a click would give. @type {import("./api.js").Mask | null} */
@@ -415,25 +417,42 @@ function unique(name, taken) {
 /** @param {number} key */
 async function open(key) {
   const picture = pictures.find((one) => one.key === key);
-  if (!picture || picture === current) return;
+  if (!picture || picture === wanted) return;
+  wanted = picture;
   lane.cancel();
   unhover();
-  [cursor, corner, drawn] = [null, null, null];
   say(`Opening ${picture.name} …`);
   try {
     const bitmap = await during(picture.decode());
+    if (picture !== wanted) {
+      bitmap.close();
+      return;
+    }
     current = picture;
+    [cursor, corner, drawn] = [null, null, null];
     stage.show(bitmap);
     keepSettings();
     show();
     stage.element.focus({ preventScroll: true });
+    await send(picture);
+  } catch (error) {
+    if (picture !== wanted) return;
+    wanted = current;
+    show();
+    complain(error);
+  }
+}
+
+/** @param {Picture} picture */
+async function send(picture) {
+  say(`Sending ${picture.name} …`);
+  try {
     await during(picture.upload(api));
     if (picture !== current) return;
     say(`${picture.name}, ${picture.width} × ${picture.height}. Click on an object.`);
     ask();
   } catch (error) {
-    show();
-    void failed(error, () => void (picture === current ? picture.upload(api).then(ask, complain) : open(key)));
+    if (picture === current) void failed(error, () => void send(picture));
   }
 }
 
@@ -446,9 +465,11 @@ function close(key) {
   // It is none of the server's business any more; if it does not hear of it, it forgets in time.
   picture.forget(api).catch(() => {});
   const next = pictures[Math.min(index, pictures.length - 1)];
-  if (picture === current) {
-    current = null;
+  if (picture === wanted) {
+    [current, wanted] = [null, null];
+    lane.cancel();
     stage.show(null);
+    say("");
     if (next) void open(next.key);
   }
   show();
@@ -456,7 +477,7 @@ function close(key) {
 
 /** @param {number} by */
 function turn(by) {
-  const index = pictures.findIndex((picture) => picture === current);
+  const index = pictures.findIndex((picture) => picture === wanted);
   const next = pictures[index + by];
   if (next) void open(next.key);
 }

@@ -176,22 +176,22 @@ export function showCandidates(work, actions) {
   const { multimask } = item.prompt;
   const masks = item.answer.masks;
   const button = (
-    /** @type {string} */ text, /** @type {string} */ key, /** @type {boolean} */ pressed,
+    /** @type {(Node | string)[]} */ text, /** @type {string} */ key, /** @type {boolean} */ pressed,
     /** @type {string} */ title, /** @type {() => void} */ onclick, /** @type {string} */ score = "",
   ) => make("button", {
     type: "button", title, onclick,
-    attributes: { "aria-pressed": String(pressed), "aria-label": title, "data-candidate": key },
-  }, text, make("small", { textContent: score }));
+    attributes: { "aria-pressed": String(pressed), "data-candidate": key },
+  }, ...text, make("small", { textContent: score }));
   const buttons = [0, 1, 2].map((index) => {
     const score = multimask && masks?.[index] ? masks[index].score.toFixed(2) : "";
-    const said = score ? `, score ${score}` : "";
+    const named = make("span", { className: "hidden-text", textContent: "Candidate " });
     return button(
-      String(index + 1), String(index), multimask && chosenOf(item) === index,
-      `Candidate ${index + 1}${said}`, () => actions.choose(index), score,
+      [named, String(index + 1)], String(index), multimask && chosenOf(item) === index,
+      `The model's own estimate of its IoU (${index + 1})`, () => actions.choose(index), score,
     );
   });
   const single = button(
-    "Single", "single", !multimask, "One mask in place of candidates (0)", () => actions.choose(null),
+    ["Single"], "single", !multimask, "One mask in place of candidates (0)", () => actions.choose(null),
   );
   const done = make("button", {
     type: "button", className: "done", title: "End this object: the next click begins another (N)",
