@@ -128,8 +128,9 @@ class Visitor:
         self.page.locator("#save").click()
         dialog = self.page.locator("#save-dialog")
         dialog.locator(f"[name=format][value={form}]").check()
-        if everything:
-            dialog.locator("[name=scope][value=all]").check()
+        scope = dialog.locator(f"[name=scope][value={'all' if everything else 'one'}]")
+        if scope.is_visible():
+            scope.check()
         with self.page.expect_download() as saving:
             dialog.get_by_role("button", name="Save", exact=True).click()
         saved = saving.value
