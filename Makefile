@@ -51,7 +51,7 @@ test-wheels: .venv/ready
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
 	rm -rf dist
-	for part in client build server; do \
+	for part in client build server gateway; do \
 		(cd $$part && ../.wheels/bin/python -m hatchling build -d ../dist) || exit; \
 	done
 	.wheels/bin/twine check --strict dist/*
@@ -96,12 +96,12 @@ load: .load/ready
 # Made anew when a version, a distribution's metadata or a group of dependencies changes. pip comes
 # first, because the one that Python brings may know no groups.
 .venv/ready: pyproject.toml constraints.txt client/pyproject.toml build/pyproject.toml \
-		server/pyproject.toml client/slimsam_client/version.py
+		server/pyproject.toml gateway/pyproject.toml client/slimsam_client/version.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt pip
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --no-build-isolation \
-		-e client[cli,polygons,regions,supervision,tracing] -e build -e server \
+		-e client[cli,polygons,regions,supervision,tracing] -e build -e server -e gateway \
 		--group test --group lint
 	touch $@
 

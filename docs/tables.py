@@ -24,6 +24,8 @@ from slimsam_client.clicks.request import SCHEMA
 from slimsam_client.contract import ModelSpec, TensorSpec
 from slimsam_client.everything import GenerateSettings
 from slimsam_client.transport.status import Status, from_status
+from slimsam_gateway.cli import command_parser
+from slimsam_gateway.problems import KINDS
 
 ROOT = Path(__file__).parents[1]
 DEFAULT_LIMIT = 4 * 2**20
@@ -246,6 +248,19 @@ def connection_options() -> str:
             named = [f"{default} for {', '.join(names)}" for default, names in commands.items()]
             action.default = "; ".join(named)
     return _options(shared)
+
+
+def gateway_options() -> str:
+    """List the arguments of slimsam-gateway, without those of the connection but its address."""
+    known = {action.dest for action in _connection_parser()._actions} - {"url", "timeout"}
+    hidden = known | {"help", "version"}
+    return _options(one for one in command_parser()._actions if one.dest not in hidden)
+
+
+def problems() -> str:
+    """List the kinds of problems that the gateway answers."""
+    rows = [(str(kind.status), f"`{kind.name}`", kind.title, kind.advice) for kind in KINDS]
+    return markdown(("status", "kind", "", "what to do"), rows)
 
 
 def exit_statuses() -> str:

@@ -57,10 +57,12 @@ class Gateway:
     Attributes:
         http: a client of it.
         log: its lines.
+        server: uvicorn's.
     """
 
     http: httpx2.Client
     log: Log
+    server: uvicorn.Server
 
     @property
     def address(self) -> tuple[str, int]:
@@ -117,7 +119,7 @@ def serving(settings: GatewaySettings) -> Iterator[Gateway]:
         wait_for(lambda: server.started or not thread.is_alive())
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http:
-            yield Gateway(http, log)
+            yield Gateway(http, log, server)
     finally:
         server.should_exit = True
         thread.join(PATIENCE)

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = _parser()
+    parser = command_parser()
     options = parser.parse_args(arguments)
     try:
         settings = _settings(options)
@@ -44,57 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SlimSamError as error:
         parser.error(str(error))
     server = uvicorn.Server(listening(app, options.host, options.port))
-    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again, after its end
+    # uvicorn raises Ctrl-C again after its end, and exits by itself where it cannot start.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
     return OK if server.started else FAILED
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print in one line what is wrong."""
-        self.exit(USAGE, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
-
-
-def _settings(options: argparse.Namespace) -> GatewaySettings:
-    listens = f"[{options.host}]" if ":" in options.host else options.host.lower()
-    named = () if _is_unspecified(options.host) else (listens,)
-    return GatewaySettings(
-        url=options.url,
-        tls=tls_of(options),
-        headers=dict(options.header),
-        keys=None if options.keys is None else KeyRing.read(options.keys),
-        hosts=(*named, *options.allow_host),
-        origins=tuple(options.allow_origin),
-        timeout=options.timeout,
-        max_timeout=options.max_timeout,
-        max_image_bytes=options.max_image_bytes,
-        max_requests=options.max_requests,
-        metrics=options.metrics,
-    )
-
-
-def _is_unspecified(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Give the parser of the command's options."""
     parser = _Parser(
         prog=PROGRAM,
         description="REST and JSON before a Triton server that serves SlimSAM.",
@@ -152,6 +109,51 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures and clicks under way at once; default: %(default)s",
     )
     return parser
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print in one line what is wrong."""
+        self.exit(USAGE, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
+
+
+def _settings(options: argparse.Namespace) -> GatewaySettings:
+    listens = f"[{options.host}]" if ":" in options.host else options.host.lower()
+    named = () if _is_unspecified(options.host) else (listens,)
+    return GatewaySettings(
+        url=options.url,
+        tls=tls_of(options),
+        headers=dict(options.header),
+        keys=None if options.keys is None else KeyRing.read(options.keys),
+        hosts=(*named, *options.allow_host),
+        origins=tuple(options.allow_origin),
+        timeout=options.timeout,
+        max_timeout=options.max_timeout,
+        max_image_bytes=options.max_image_bytes,
+        max_requests=options.max_requests,
+        metrics=options.metrics,
+    )
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

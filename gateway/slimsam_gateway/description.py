@@ -15,10 +15,12 @@ from slimsam_gateway.problems import (
     FULL,
     HOST,
     IMAGE,
+    INTERNAL,
     KINDS,
     MEDIA,
     MEDIA_TYPE,
     NOT_KEPT,
+    ORIGIN,
     PATH,
     QUERY,
     SERVER,
@@ -32,7 +34,19 @@ from slimsam_gateway.settings import GatewaySettings
 Json = dict[str, Any]
 
 DOCUMENTATION: Final = "https://slimsam-on-triton.example/blob/main/docs/gateway.md"
-ALL_HAVE: Final = (QUERY, UNAUTHORIZED, SLOW_UPLOAD, CONTENT, MEDIA, HOST, SERVER, FULL, TIMEOUT)
+ALL_HAVE: Final = (
+    QUERY,
+    UNAUTHORIZED,
+    ORIGIN,
+    SLOW_UPLOAD,
+    CONTENT,
+    MEDIA,
+    HOST,
+    INTERNAL,
+    SERVER,
+    FULL,
+    TIMEOUT,
+)
 """A request that is passed on may end in one of these statuses, whatever it is."""
 
 

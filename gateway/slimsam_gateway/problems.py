@@ -75,7 +75,7 @@ PROMPT: Final = Kind(
     "prompt",
     400,
     "the prompt does not describe anything in a picture",
-    "send what docs/click-prompt.schema.json says",
+    "send what the schema Prompt of /v1/openapi.json says",
     (PromptError,),
 )
 SETTINGS: Final = Kind(

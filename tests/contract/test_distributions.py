@@ -1,4 +1,4 @@
-"""The three distributions: every module, data file and command, and what an index shows."""
+"""The four distributions: every module, data file and command, and what an index shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trove_classifiers import classifiers as known_classifiers
 from slimsam_client.version import __version__
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["client", "build", "server"]
+PARTS = ["client", "build", "server", "gateway"]
 KNOWN_PYTHONS = [f"3.{minor}" for minor in range(9, 16)]
 
 Built = Callable[[str], Path]
@@ -161,6 +161,7 @@ def test_there_is_one_version() -> None:
         for path, pattern in {
             "build/pyproject.toml": r'"slimsam-[a-z]+(?:\[.*\])?==(.+)"',
             "server/pyproject.toml": r'"slimsam-[a-z]+(?:\[.*\])?==(.+)"',
+            "gateway/pyproject.toml": r'"slimsam-[a-z]+(?:\[.*\])?==(.+)"',
             "CITATION.cff": r"(?m)^version: (.+)$",
             "docker/compose.yaml": r"image: slimsam-[a-z-]+:(\S+)",
             "docker/Dockerfile.build": r"-t slimsam-[a-z-]+:(\S+)",
@@ -168,5 +169,5 @@ def test_there_is_one_version() -> None:
             "docker/Dockerfile.server": r"-t slimsam-[a-z-]+:(\S+)",
         }.items()
     }
-    assert [len(versions) for versions in named.values()] == [1, 1, 1, 4, 1, 2, 1]
+    assert [len(versions) for versions in named.values()] == [1, 1, 1, 1, 4, 1, 2, 1]
     assert {version for versions in named.values() for version in versions} == {__version__}

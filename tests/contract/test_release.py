@@ -13,7 +13,8 @@ from slimsam_client.version import __version__
 
 ROOT = Path(__file__).parents[2]
 HOME = "https://slimsam-on-triton.example"
-WITH_LINKS = [*(f"{part}/pyproject.toml" for part in ("client", "build", "server")), "CITATION.cff"]
+PARTS = ("client", "build", "server", "gateway")
+WITH_LINKS = [*(f"{part}/pyproject.toml" for part in PARTS), "CITATION.cff"]
 
 
 @pytest.fixture

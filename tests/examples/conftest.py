@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -65,20 +63,3 @@ def load_example() -> Callable[[str], ModuleType]:
         return module
 
     return load
-
-
-@pytest.fixture
-def metric(demo_server: EmbeddedServer) -> Callable[..., int]:
-    """Look at one of Triton's metrics of the encoder."""
-
-    def look(name: str, label: str = "") -> int:
-        with urllib.request.urlopen(demo_server.metrics_url, timeout=10) as answer:
-            text = answer.read().decode()
-        found = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", text, re.MULTILINE)
-        return sum(
-            int(float(value))
-            for labels, value in found
-            if 'model="slimsam_encoder"' in labels and label in labels
-        )
-
-    return look

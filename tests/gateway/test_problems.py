@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from running_gateway import Gateway, kind, wait_for
+from running_gateway import PATIENCE, Gateway, kind, wait_for
 
-from slimsam_client import errors, relay
+from slimsam_client import SlimSam, errors, relay
+from slimsam_client.cli.health import ModelHealth, examine
 from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, TOO_LARGE
 from slimsam_client.errors import SlimSamError
 from slimsam_client.testing import FakeServer, servicer
+from slimsam_gateway import health
 from slimsam_gateway.problems import KINDS, Problem, problem_of
 
 POINT = {"points": [[90, 90]]}
@@ -82,7 +85,7 @@ def test_a_busy_server(gateway: Gateway, server: FakeServer, picture: bytes) -> 
     server.fail(IMAGE.name, full, "exceeds maximum queue size", times=1)
     gateway.upload(picture)
     server.fail(IMAGE.name, full, "exceeds maximum queue size", times=1000)
-    problem = gateway.problem("POST", "/v1/images?timeout=1", content=picture)
+    problem = gateway.problem("POST", "/v1/images?timeout=2", content=picture)
     assert (problem["status"], kind(problem)) == (503, "busy")
 
 
@@ -134,7 +137,7 @@ def test_a_server_without_everything_mode(
 
 def test_no_answer_in_time(gateway: Gateway, server: FakeServer, picture: bytes) -> None:
     server.delay(IMAGE.name, 600)
-    problem = gateway.problem("POST", "/v1/images?timeout=0.3", content=picture)
+    problem = gateway.problem("POST", "/v1/images?timeout=2", content=picture)
     assert (problem["status"], kind(problem)) == (504, "timeout")
     gateway.upload(picture)
 
@@ -235,8 +238,21 @@ def test_health_without_a_server(gateway: Gateway, server: FakeServer) -> None:
     assert answer.json()["live"] is False
 
 
-def test_many_who_ask_for_health_have_one_look(gateway: Gateway, server: FakeServer) -> None:
+def test_many_who_ask_for_health_have_one_look(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    go_on = threading.Event()
+
+    def held(sam: SlimSam, model: str, seconds: float) -> ModelHealth:
+        looked.append(model)
+        go_on.wait(PATIENCE)
+        return examine(sam, model, seconds)
+
+    monkeypatch.setattr(health, "examine", held)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: gateway.http.get("/health"), range(8)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len(server.requests) < 8 * 4
+        asking = [pool.submit(gateway.http.get, "/health") for _ in range(8)]
+        wait_for(lambda: len(gateway.server.server_state.tasks) == 8)
+        go_on.set()
+        assert {answer.result().status_code for answer in asking} == {200}
+    assert looked == list(health.ASKED)

@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def environment(tmp_path: Path) -> Iterator[Callable[[str], Environment]]:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels of this tree, by the parts that they are of."""
     directory = tmp_path_factory.mktemp("wheels")
-    for part in ("client", "build", "server"):
+    for part in ("client", "build", "server", "gateway"):
         line = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", directory]
         output(line, ROOT / part)
     return {
@@ -172,6 +173,36 @@ def test_the_server(
     place.install("--no-deps", wheels["build"])
     line = ("check", "--target", "openvino", "--model-repository", demo_repository)
     place.run("slimsam-build", *line, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("version", declared("gateway"))
+def test_the_gateway(
+    version: str,
+    wheels: dict[str, Path],
+    environment: Callable[[str], Environment],
+    demo_server: EmbeddedServer,
+    tmp_path: Path,
+) -> None:
+    place = environment(version)
+    place.install(wheels["client"], wheels["gateway"])
+    assert not {"torch", "pytest", "tqdm", "fastapi"} & place.installed()
+    command = [place.directory / "bin/slimsam-gateway", "--server", demo_server.grpc_url]
+    with subprocess.Popen(
+        [*map(str, command), "--port", "0"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            url = f"{running(process.stderr)}/health"
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                assert json.load(answer)["healthy"]
+        finally:
+            process.terminate()
+
+
+def running(lines: Iterable[str]) -> str:
+    """The address that uvicorn names."""
+    return next(found[1] for line in lines if (found := re.search(r"running on (\S+)", line)))
 
 
 @pytest.mark.parametrize("version", declared("build"))

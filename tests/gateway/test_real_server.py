@@ -1,0 +1,108 @@
+"""The gateway before a real tritonserver, beside the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from running_gateway import Gateway, encoded, kind, serving
+from skimage import data
+
+from slimsam_client import GenerateSettings, SlimSam, load_image
+from slimsam_client.encodings import from_rle, to_box
+from slimsam_gateway import GatewaySettings
+from slimsam_server import EmbeddedServer
+
+ROOT = Path(__file__).parents[2]
+PROMPTS = (
+    {"points": [[150, 180]]},
+    {"points": [[150, 180], [20, 20]], "labels": [1, 0]},
+    {"box": [60, 20, 280, 290], "multimask_output": False},
+    {"box": [[60, 20, 280, 290], [0, 0, 90, 80]]},
+)
+
+
+@pytest.fixture(scope="module")
+def real(demo_server: EmbeddedServer) -> Iterator[Gateway]:
+    with serving(GatewaySettings(url=demo_server.grpc_url, timeout=120)) as gateway:
+        gateway.http.timeout = 300
+        yield gateway
+
+
+@pytest.fixture
+def sam(demo_server: EmbeddedServer) -> Iterator[SlimSam]:
+    with SlimSam(demo_server.grpc_url, timeout=300) as client:
+        yield client
+
+
+def turned() -> bytes:
+    """A JPEG of a phone that was held upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)
+
+
+PICTURES = {
+    "the scene": lambda: (ROOT / "examples/scene.png").read_bytes(),
+    "a turned JPEG": turned,
+    "a WebP": lambda: encoded(Image.fromarray(data.coffee()), "WEBP"),
+    "a TIFF of gray": lambda: encoded(Image.fromarray(data.camera()), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_masks_are_those_of_the_sdk(real: Gateway, sam: SlimSam, name: str) -> None:
+    content = PICTURES[name]()
+    kept = real.http.post("/v1/images", content=content).json()
+    height, width = load_image(content).shape[:2]
+    assert (kept["width"], kept["height"]) == (width, height)
+    embedding = sam.embed(content)
+    for prompt in PROMPTS:
+        answer = real.http.post(f"/v1/images/{kept['id']}/masks", json=prompt)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        expected = sam.predict(embedding, **prompt)  # type: ignore[arg-type]
+        masks = expected.best_masks.reshape(-1, height, width)
+        for index, mask in enumerate(masks):
+            rle = {"size": [height, width], "counts": found["masks"][index][0]}
+            np.testing.assert_array_equal(from_rle(rle), mask)  # type: ignore[arg-type]
+            assert found["areas"][index] == [mask.sum()]
+            assert found["boxes"][index] == [list(to_box(mask) or (0, 0, 0, 0))]
+        scores: NDArray[np.float32] = np.float32(found["scores"]).ravel()
+        np.testing.assert_array_equal(scores, np.ravel(expected.best_scores))
+
+
+def test_everything_is_that_of_the_sdk(real: Gateway, sam: SlimSam) -> None:
+    content = PICTURES["the scene"]()
+    image_id = real.upload(content)
+    query = {"points_per_side": 4, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.5}
+    settings = GenerateSettings(4, pred_iou_thresh=0.5, stability_score_thresh=0.5)
+    path = f"/v1/images/{image_id}/everything"
+    answer = real.http.post(path, content=content, params=query)
+    expected = sam.generate(content, settings, on_server=True)
+    assert expected
+    assert answer.json()["records"] == [record.as_dict("coco_rle") for record in expected]
+
+
+def test_problems(real: Gateway) -> None:
+    """The server's own words, without what Triton puts before them."""
+    problem = real.problem("POST", "/v1/images", content=b"no picture")
+    assert kind(problem) == "refused"
+    assert problem["detail"].startswith("image bytes: expected an image")
+    image_id = real.upload(PICTURES["the scene"]())
+    url = f"/v1/images/{image_id}/masks"
+    problem = real.problem("POST", url, json={"points": [[9000, 5]]})
+    assert problem["detail"].startswith("point 0: expected (x, y) within")
+    problem = real.problem("POST", url.replace(image_id, "0" * 64), json=PROMPTS[0])
+    assert kind(problem) == "not-kept"
+    problem = real.problem("POST", url, json={"mask_id": "0" * 64})
+    assert kind(problem) == "not-kept"
+
+
+def test_health(real: Gateway) -> None:
+    answer = real.http.get("/health")
+    assert (answer.status_code, answer.json()["healthy"]) == (200, True), answer.text
