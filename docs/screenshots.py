@@ -106,11 +106,12 @@ class Session:
     def save(self, path: Path) -> None:
         """Write the animation."""
         frames = [frame for frame, _ in self._frames]
-        # Some colors are in few frames, so the palette is made of several.
+        # Some colors are in few frames, so the palette is made of several; and of few pixels, which
+        # an octree keeps.
         sheet = Image.new("RGB", (frames[0].width, frames[0].height * len(frames[::4])))
         for index, frame in enumerate(frames[::4]):
             sheet.paste(frame, (0, index * frame.height))
-        palette = sheet.quantize(method=Image.Quantize.MAXCOVERAGE)
+        palette = sheet.quantize(method=Image.Quantize.FASTOCTREE)
         first, *others = (
             frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
         )
