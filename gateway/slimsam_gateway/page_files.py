@@ -82,4 +82,3 @@ class Page:
 def is_page(path: str) -> bool:
     """Whether an address is one of the page's."""
     return path == "/" or path.startswith(PREFIX)
-

@@ -35,7 +35,8 @@ def test_runs_are_read_as_the_sdk_writes_them(visitor: Visitor) -> None:
                 const rle = await import("/page/rle.js");
                 const ends = rle.decodeRuns(counts, width * height);
                 const box = rle.boxOf(ends, height);
-                const pixels = width * height < 1e5 ? rle.pixelsOf(ends, height, [0, 0, width, height]) : [];
+                const whole = [0, 0, width, height];
+                const pixels = width * height < 1e5 ? rle.pixelsOf(ends, height, whole) : [];
                 return [[...ends], rle.areaOf(ends), box, [...pixels]];
             }""",
             [to_json_rle(rle)["counts"], width, height],

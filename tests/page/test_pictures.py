@@ -29,7 +29,9 @@ def test_a_jpeg_is_turned_as_the_server_turns_it(visitor: Visitor, sam: SlimSam)
     exif[ORIENTATION] = 6  # stored on its side, as phones do
     photo = encoded(Image.fromarray(np.rot90(data.chelsea())), "JPEG", exif=exif, quality=92)
     visitor.open(("photo.jpg", photo))
-    expect(visitor.stage).to_have_attribute("aria-label", "photo.jpg, 451 by 300 pixels, 0 objects")
+    expect(visitor.stage).to_have_attribute(
+        "aria-label", "photo.jpg, 451 by 300 pixels, objects: 0"
+    )
     visitor.click(150, 120)
     (mask,) = visitor.masks()
     assert mask.shape == (300, 451) and mask[120, 150]
@@ -92,7 +94,7 @@ def test_work_on_several_pictures_survives_a_reload(visitor: Visitor, picture: b
     assert [image["file_name"] for image in before["images"]] == ["first.png", "second.png"]
     assert [category["name"] for category in before["categories"]] == ["object", "sun"]
     expect(visitor.stage).to_have_attribute(
-        "aria-label", "second.png, 400 by 300 pixels, 1 objects"
+        "aria-label", "second.png, 400 by 300 pixels, objects: 1"
     )
     # Work goes on where it was.
     visitor.click(30, 20, "Alt")
@@ -119,9 +121,7 @@ def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) ->
     visitor.page.locator("#folder").set_input_files(folder)
     visitor.opened()
     visitor.click(*BOX)
-    names = [
-        button.get_attribute("aria-label") for button in visitor.page.locator(".thumb").all()
-    ]
+    names = [button.get_attribute("aria-label") for button in visitor.page.locator(".thumb").all()]
     assert names == ["photos/9.png", "photos/10.png", "photos/more/1.png"]
     assert visitor.annotations()["images"][0]["file_name"] == "photos/9.png"
 
@@ -130,7 +130,8 @@ def test_a_picture_is_dropped(visitor: Visitor, picture: bytes) -> None:
     handle = visitor.page.evaluate_handle(
         """bytes => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "drawn.png", { type: "image/png" }));
+            const type = "image/png";
+            transfer.items.add(new File([new Uint8Array(bytes)], "drawn.png", { type }));
             return transfer;
         }""",
         list(picture),

@@ -31,6 +31,8 @@ const STRIDE = 10;
 const UNAUTHORIZED = 401;
 /** Runs of masks, which every drawing needs. */
 const unpacked = new WeakMap();
+/** Answers that are on their way. */
+const awaited = new WeakSet();
 
 const canvas = (/** @type {string} */ id) => /** @type {HTMLCanvasElement} */ (element(id));
 export const stage = new Stage(element("stage"), {
@@ -130,7 +132,7 @@ function show() {
   const { element: box } = stage;
   box.classList.toggle("empty", current === null);
   box.setAttribute("aria-label", current
-    ? `${current.name}, ${current.width} by ${current.height} pixels, ${state.items.length} objects`
+    ? `${current.name}, ${current.width} by ${current.height} pixels, objects: ${state.items.length}`
     : "No picture is open");
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.getAttribute("data-tool") === tool));
@@ -170,7 +172,7 @@ async function askForKey() {
 /** Ask for what the objects of the picture still lack. */
 function ask() {
   for (const item of work().items) {
-    if (!item.answer.masks) void askFor(item);
+    if (!item.answer.masks && !awaited.has(item.answer)) void askFor(item);
   }
 }
 
@@ -178,20 +180,34 @@ function ask() {
 async function askFor(item) {
   const picture = current;
   if (!picture) return;
+  const { answer, prompt } = item;
+  awaited.add(answer);
   try {
     const masks = await during(lane.submit(`${picture.key}/${item.id}`, (signal) =>
-      picture.with(api, (id) => api.masks(id, requestOf(item.prompt), signal))));
-    if (!masks) return;
-    item.answer.masks = masks;
-    keep(picture);
-    if (picture !== current) return;
-    show();
-    const mask = maskOf(item);
-    if (mask && work().items.includes(item)) {
-      say(`Object ${item.id}: ${areaOf(mask)} pixels, score ${mask.score.toFixed(2)}.`);
-    }
+      picture.with(api, (id) => api.masks(id, requestOf(prompt), signal))));
+    awaited.delete(answer);
+    if (masks) answered(picture, item, masks);
+    // One that a later prompt has ended is wanted again, if that was undone meanwhile.
+    else if (picture === wanted && picture === current) ask();
   } catch (error) {
+    awaited.delete(answer);
     if (picture === current) void failed(error, ask);
+  }
+}
+
+/**
+ * @param {Picture} picture
+ * @param {Item} item
+ * @param {import("./api.js").Mask[]} masks
+ */
+function answered(picture, item, masks) {
+  item.answer.masks = masks;
+  keep(picture);
+  if (picture !== current) return;
+  show();
+  const mask = maskOf(item);
+  if (mask && work().items.some(({ answer }) => answer === item.answer)) {
+    say(`Object ${item.id}: ${areaOf(mask)} pixels, score ${mask.score.toFixed(2)}.`);
   }
 }
 
