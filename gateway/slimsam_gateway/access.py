@@ -8,11 +8,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.page_files import is_page
 from slimsam_gateway.problems import PATH, UNAUTHORIZED, Problem
 from slimsam_gateway.record import record_of, refused
 
 OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH)
-"""These addresses need no key: they tell what the gateway is, and nothing of its users."""
+"""These addresses need no key, and those of the page: they tell what the gateway is, and nothing of
+its users."""
 
 
 class KeyCheck:
@@ -28,7 +30,7 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or scope["path"] in OPEN or is_page(scope["path"]):
             return await self._app(scope, receive, send)
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         name = self._keys.name_of(token.strip()) if scheme.lower() == "bearer" else None

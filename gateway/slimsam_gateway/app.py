@@ -25,6 +25,7 @@ from slimsam_gateway.hosts import HostCheck
 from slimsam_gateway.images import forget, upload
 from slimsam_gateway.masks import click
 from slimsam_gateway.metrics import Metrics
+from slimsam_gateway.page_files import PREFIX, Page
 from slimsam_gateway.problems import (
     CLOSED,
     INTERNAL,
@@ -66,6 +67,7 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
     exchange = Exchange(settings, sam, admission)
     metrics = Metrics(admission)
     health = Health(settings)
+    page = Page()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -83,6 +85,8 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
             Route(path, answered(endpoint), methods=[method])
             for (method, path), endpoint in PASSED_ON.items()
         ),
+        Route("/", page.response),
+        Route(f"{PREFIX}{{name:path}}", page.response),
         Route("/health", health.response),
         Route("/v1", _fixed("about", JSONResponse(about()))),
         Route("/v1/openapi.json", _fixed("about", JSONResponse(openapi(settings)))),
