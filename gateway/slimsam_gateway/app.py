@@ -67,7 +67,7 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
     exchange = Exchange(settings, sam, admission)
     metrics = Metrics(admission)
     health = Health(settings)
-    page = Page()
+    page = Page(settings.example)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ import ipaddress
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, NoReturn
 
 import uvicorn
@@ -86,6 +87,12 @@ def command_parser() -> argparse.ArgumentParser:
         help="an origin whose pages may ask, such as https://app.example; may be repeated",
     )
     group.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
+    group.add_argument(
+        "--example",
+        type=Path,
+        metavar="FILE",
+        help="a picture that the page offers to everybody who reaches it; default: a drawn scene",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-timeout",
@@ -140,6 +147,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         max_image_bytes=options.max_image_bytes,
         max_requests=options.max_requests,
         metrics=options.metrics,
+        example=options.example,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from slimsam_client import SettingsError, Tls
@@ -42,6 +43,7 @@ class GatewaySettings:
         max_prompt_bytes: bytes of a prompt.
         max_requests: pictures and clicks that are under way at once; more are answered 503.
         metrics: whether there is /metrics.
+        example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -59,6 +61,7 @@ class GatewaySettings:
     max_prompt_bytes: int = MAX_PROMPT_BYTES
     max_requests: int = 64
     metrics: bool = False
+    example: Path | None = None
 
     def __post_init__(self) -> None:
         for host in self.hosts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -154,11 +155,27 @@ def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:
 
 
 def test_the_drawn_scene_is_there_to_try(visitor: Visitor) -> None:
-    visitor.page.get_by_role("button", name="Try a drawn scene").click()
+    visitor.page.get_by_role("button", name="Try an example").click()
     visitor.opened()
     visitor.click(914, 256)
     (mask,) = visitor.masks()
     assert mask.shape == (768, 1024) and mask[256, 914]
+
+
+def test_it_begins_with_the_operators_example(
+    come: Callable[..., Visitor], server: FakeServer, picture: bytes, tmp_path: Path
+) -> None:
+    example = tmp_path / "a photo ä.png"
+    example.write_bytes(picture)
+    with serving(GatewaySettings(url=server.url, example=example)) as gateway:
+        visitor = come(gateway)
+        for _ in range(2):  # and not once more where it is kept
+            visitor.page.goto("about:blank")
+            visitor.page.goto(f"{gateway.http.base_url}#example")
+            visitor.opened()
+            expect(visitor.page.locator("#pictures li")).to_have_count(1)
+            expect(visitor.stage).to_have_attribute("aria-label", re.compile("a photo ä.png"))
+        assert not visitor.page.url.endswith("#example")
 
 
 def test_a_closed_picture_is_forgotten_by_the_server(

@@ -499,9 +499,12 @@ function turn(by) {
 }
 
 async function example() {
-  const response = await fetch(new URL("page/scene.webp", document.baseURI));
-  const file = new File([await response.blob()], "scene.webp", { type: "image/webp" });
-  await add([{ name: file.name, file }]);
+  // It leads on to the address with the picture's name.
+  const response = await fetch(new URL("page/example", document.baseURI));
+  if (!response.ok) return complain("The example cannot be had; open a picture of your own.");
+  const name = decodeURIComponent(new URL(response.url).pathname.split("/").pop() ?? "");
+  const blob = await response.blob();
+  await add([{ name, file: new File([blob], name, { type: blob.type }) }]);
 }
 
 /* What is kept */
@@ -765,4 +768,8 @@ for (const { keys, says } of [
 }
 
 await restore();
+if (location.hash === "#example") {
+  history.replaceState(null, "", location.pathname);
+  if (!pictures.length) void example();
+}
 document.documentElement.dataset.ready = "";
