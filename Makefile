@@ -9,6 +9,8 @@
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
+#   make chromium   the browser of the page's tests, where there is none: Debian's package
+#   make screenshots  the pictures of the page in docs/images/, of the demo checkpoint
 #   make docs       the documentation, into site/; and its tables, from the code
 #   make bench      beside SamModel and its plain ONNX export, in half an hour; OPTIONS="--help"
 #   make load       NVIDIA's perf_analyzer against a server of its own, or URL=host:8001 make load
@@ -22,7 +24,8 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs bench load clean
+.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs chromium screenshots \
+	bench load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -88,6 +91,17 @@ docs: .venv/docs-ready
 	$(BIN)/python docs/schema_file.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
+
+# Its libraries are many, so it is installed and not only unpacked: as root.
+chromium:
+	for browser in chromium chromium-browser google-chrome; do \
+		command -v $$browser >/dev/null && exit; \
+	done; \
+	install() { apt-get -qq --yes --no-install-recommends install chromium fonts-dejavu-core; }; \
+	install || { apt-get update -qq && install; }
+
+screenshots: .venv/ready chromium
+	$(BIN)/python docs/screenshots.py
 
 # Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again.
 bench: .venv/ready

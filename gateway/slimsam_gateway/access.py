@@ -9,11 +9,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slimsam_gateway.dialects import X_ANYLABELING, dialect_of
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.page_files import is_page
 from slimsam_gateway.problems import PATH
 from slimsam_gateway.record import record_of, refused
 
 OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH, f"{X_ANYLABELING}/health")
-"""These addresses need no key: they tell what the gateway is, and nothing of its users."""
+"""These addresses need no key, and those of the page: they tell what the gateway is, and nothing of
+its users."""
 
 
 class KeyCheck:
@@ -29,7 +31,7 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or scope["path"] in OPEN or is_page(scope["path"]):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         dialect = dialect_of(scope["path"])

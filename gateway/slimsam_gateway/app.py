@@ -28,6 +28,7 @@ from slimsam_gateway.hosts import HostCheck
 from slimsam_gateway.images import forget, upload
 from slimsam_gateway.masks import click
 from slimsam_gateway.metrics import Metrics
+from slimsam_gateway.page_files import PREFIX, Page
 from slimsam_gateway.problems import (
     CLOSED,
     INTERNAL,
@@ -81,6 +82,7 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
     exchange = Exchange(settings, sam, admission)
     metrics = Metrics(admission)
     health = Health(settings)
+    page = Page(settings.example)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -102,6 +104,8 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
                 **(CVAT if settings.cvat else {}),
             }.items()
         ),
+        Route("/", page.response),
+        Route(f"{PREFIX}{{name:path}}", page.response),
         Route("/health", health.response),
         Route(f"{X_ANYLABELING}/health", partial(x_anylabeling.healthy, health=health)),
         Route("/v1", _fixed("about", JSONResponse(about()))),

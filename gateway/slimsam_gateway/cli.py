@@ -8,6 +8,7 @@ import ipaddress
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, NoReturn
 
 import uvicorn
@@ -89,6 +90,12 @@ def command_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--cvat", action="store_true", help="answer CVAT in the place of Nuclio's dashboard"
     )
+    group.add_argument(
+        "--example",
+        type=Path,
+        metavar="FILE",
+        help="a picture that the page offers to everybody who reaches it; default: a drawn scene",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-timeout",
@@ -144,6 +151,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         max_requests=options.max_requests,
         metrics=options.metrics,
         cvat=options.cvat,
+        example=options.example,
     )
 
 

@@ -115,7 +115,7 @@ class Recording:
                 headers = MutableHeaders(scope=message)
                 headers[ID_HEADER] = record.id
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Cache-Control"] = "no-store"
+                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:

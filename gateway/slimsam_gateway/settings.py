@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from slimsam_client import SettingsError, Tls
@@ -43,6 +44,7 @@ class GatewaySettings:
         max_requests: pictures and clicks that are under way at once; more are answered 503.
         metrics: whether there is /metrics.
         cvat: whether CVAT finds functions here, as at Nuclio's dashboard.
+        example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -61,6 +63,7 @@ class GatewaySettings:
     max_requests: int = 64
     metrics: bool = False
     cvat: bool = False
+    example: Path | None = None
 
     def __post_init__(self) -> None:
         for host in self.hosts:

@@ -86,6 +86,16 @@ def test_options_become_settings(server: FakeServer, picture: bytes, tmp_path: P
         assert answer.status_code == 400 and "up to 40" in answer.text
 
 
+def test_an_example_is_a_file(server: FakeServer, picture: bytes, tmp_path: Path) -> None:
+    example = tmp_path / "a photo.png"
+    example.write_bytes(picture)
+    with running("--server", server.url, "--example", example) as (http, _):
+        answer = http.get("/page/example", follow_redirects=True)
+        assert (answer.url.path, answer.content) == ("/page/example/a photo.png", picture)
+        assert answer.headers["content-type"] == "image/png"
+    assert "example: expected a file that can be read" in refused("--example", tmp_path)
+
+
 def test_beyond_loopback_with_keys_alone(server: FakeServer, tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "gateway.example"):
         assert "--host: expected a loopback address without --keys" in refused("--host", host)

@@ -1,0 +1,108 @@
+/** The gateway's calls. */
+
+/** @typedef {{counts: string, score: number}} Mask compressed counts of COCO's RLE; the model's own estimate. */
+/** @typedef {Mask & {point: number[]}} Record a mask of everything mode, and the grid's point that gave it. */
+
+/** What the gateway says is wrong, in its words. */
+export class Problem extends Error {
+  /**
+   * @param {number} status of HTTP; 0 where nothing answered.
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class Api {
+  /** @param {() => string} key gives the key to send, or nothing. */
+  constructor(key) {
+    this.key = key;
+  }
+
+  /**
+   * Send a picture's file, of which the server keeps what it needs for clicks.
+   *
+   * @param {Blob} file
+   * @param {{width: number, height: number} | null} original of a file that was reduced: the size before.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<{id: string, width: number, height: number}>}
+   */
+  upload(file, original, signal) {
+    const query = original
+      ? `?original_width=${original.width}&original_height=${original.height}`
+      : "";
+    return this.#send("POST", `v1/images${query}`, file, "application/octet-stream", signal);
+  }
+
+  /**
+   * Ask for the masks of one object.
+   *
+   * @param {string} id of the picture.
+   * @param {object} prompt as docs/click-prompt.schema.json has it.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Mask[]>}
+   */
+  async masks(id, prompt, signal) {
+    const body = JSON.stringify({ ...prompt, format: "rle", masks: "all" });
+    const answer = await this.#send("POST", `v1/images/${id}/masks`, body, "application/json", signal);
+    return answer.masks[0].map((/** @type {string} */ counts, /** @type {number} */ index) => ({
+      counts,
+      score: answer.scores[0][index],
+    }));
+  }
+
+  /**
+   * Ask for the masks of everything in a picture.
+   *
+   * @param {string} id
+   * @param {Blob} file that was uploaded.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Record[]>}
+   */
+  async everything(id, file, signal) {
+    const path = `v1/images/${id}/everything`;
+    const answer = await this.#send("POST", path, file, "application/octet-stream", signal);
+    return answer.records.map((/** @type {any} */ record) => ({
+      counts: record.segmentation.counts,
+      score: record.predicted_iou,
+      point: record.point_coords[0],
+    }));
+  }
+
+  /**
+   * Have the server erase a picture.
+   *
+   * @param {string} id
+   */
+  forget(id) {
+    return this.#send("DELETE", `v1/images/${id}`);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {BodyInit} [body]
+   * @param {string} [type]
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  async #send(method, path, body, type, signal) {
+    /** @type {Record<string, string>} */
+    const headers = type ? { "Content-Type": type } : {};
+    if (this.key()) headers.Authorization = `Bearer ${this.key()}`;
+    let response;
+    try {
+      response = await fetch(new URL(path, document.baseURI), {
+        method, body, headers, signal,
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Problem(0, "The gateway does not answer.");
+    }
+    if (response.ok) return response.status === 204 ? null : response.json();
+    const problem = await response.json().catch(() => ({}));
+    throw new Problem(response.status, problem.detail || problem.title || response.statusText);
+  }
+}

@@ -1,0 +1,58 @@
+/** States of the work on a picture, to go back to. States are never changed. */
+
+const MOST_STEPS = 200;
+
+/** @template State */
+export class History {
+  /** @type {State[]} */
+  #past = [];
+  /** @type {State[]} */
+  #future = [];
+
+  /** @param {State} state */
+  constructor(state) {
+    this.state = state;
+  }
+
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0;
+  }
+
+  /**
+   * Take a step that can be undone.
+   *
+   * @param {State} state
+   */
+  commit(state) {
+    this.#past = [...this.#past.slice(1 - MOST_STEPS), this.state];
+    this.#future = [];
+    this.state = state;
+  }
+
+  /**
+   * Change what is no step, such as which object is selected.
+   *
+   * @param {State} state
+   */
+  replace(state) {
+    this.state = state;
+  }
+
+  undo() {
+    const state = this.#past.pop();
+    if (state === undefined) return;
+    this.#future.push(this.state);
+    this.state = state;
+  }
+
+  redo() {
+    const state = this.#future.pop();
+    if (state === undefined) return;
+    this.#past.push(this.state);
+    this.state = state;
+  }
+}

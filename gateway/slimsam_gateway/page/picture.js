@@ -1,0 +1,120 @@
+/** A picture: its file, its place on the server, the work on it. */
+
+import { Problem } from "./api.js";
+import { History } from "./history.js";
+import { NOTHING } from "./work.js";
+
+/** A picture above the server's limits is sent with so many pixels on its longest side. */
+const REDUCED_SIDE = 1024;
+const NOT_KEPT = 404;
+const TOO_LARGE = 413;
+
+export class Picture {
+  /** @type {History<import("./work.js").Work>} */
+  history = new History(NOTHING);
+  /** Pixels, 0 until it was opened. */
+  width = 0;
+  height = 0;
+  /** @type {Promise<string> | null} */
+  #id = null;
+
+  /**
+   * @param {number} key by which it is stored.
+   * @param {string} name of its file, with its folders.
+   * @param {Blob} file
+   */
+  constructor(key, name, file) {
+    this.key = key;
+    this.name = name;
+    this.file = file;
+  }
+
+  /**
+   * Decode it, turned as its EXIF data say: the server does so, too.
+   *
+   * @returns {Promise<ImageBitmap>}
+   */
+  async decode() {
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(this.file);
+    } catch {
+      throw new Error(`${this.name}: this browser cannot show it.`);
+    }
+    [this.width, this.height] = [bitmap.width, bitmap.height];
+    return bitmap;
+  }
+
+  /**
+   * Call the server with the picture's id. One that is no longer kept is sent again, once.
+   *
+   * @template T
+   * @param {import("./api.js").Api} api
+   * @param {(id: string) => Promise<T>} call
+   * @returns {Promise<T>}
+   */
+  async with(api, call) {
+    try {
+      return await call(await this.upload(api));
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== NOT_KEPT) throw error;
+      this.#id = null;
+      return call(await this.upload(api));
+    }
+  }
+
+  /**
+   * Send it, if it has not been sent; who asks meanwhile waits for the same.
+   *
+   * @param {import("./api.js").Api} api
+   * @returns {Promise<string>} its id.
+   */
+  upload(api) {
+    this.#id ??= this.#send(api).catch((error) => {
+      this.#id = null;
+      throw error;
+    });
+    return this.#id;
+  }
+
+  /** @param {import("./api.js").Api} api */
+  async #send(api) {
+    let kept;
+    try {
+      kept = await api.upload(this.file, null);
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== TOO_LARGE) throw error;
+      const { width, height } = this;
+      kept = await api.upload(await this.#reduced(), { width, height });
+    }
+    if (this.width && (kept.width !== this.width || kept.height !== this.height)) {
+      throw new Error(
+        `${this.name}: expected ${this.width} x ${this.height} pixels, as this browser shows it, `
+          + `the server found ${kept.width} x ${kept.height}`,
+      );
+    }
+    return kept.id;
+  }
+
+  async #reduced() {
+    const scale = REDUCED_SIDE / Math.max(this.width, this.height);
+    const side = (/** @type {number} */ length) => Math.max(1, Math.round(length * scale));
+    const bitmap = await createImageBitmap(this.file);
+    const canvas = new OffscreenCanvas(side(this.width), side(this.height));
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+    return canvas.convertToBlob({ type: "image/png" });
+  }
+
+  /**
+   * Have the server erase it, if it was sent.
+   *
+   * @param {import("./api.js").Api} api
+   */
+  async forget(api) {
+    if (this.#id) await api.forget(await this.#id);
+    this.#id = null;
+  }
+}

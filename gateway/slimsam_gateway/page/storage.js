@@ -1,0 +1,75 @@
+/** What survives a reload: pictures, the work on them, labels. It stays in this browser. */
+
+const NAME = "slimsam";
+/** Files are apart from the work on them, which is written at every step. */
+const STORES = ["files", "work", "settings"];
+
+export class Storage {
+  /** @param {IDBDatabase | null} database none where the browser keeps nothing. */
+  constructor(database) {
+    this.database = database;
+  }
+
+  static async open() {
+    try {
+      const request = indexedDB.open(NAME, 1);
+      request.onupgradeneeded = () => {
+        for (const store of STORES) request.result.createObjectStore(store);
+      };
+      return new Storage(await settled(request));
+    } catch {
+      return new Storage(null);
+    }
+  }
+
+  /**
+   * @param {string} store
+   * @param {IDBValidKey} key
+   * @returns {Promise<any>}
+   */
+  async get(store, key) {
+    return this.database && settled(this.database.transaction(store).objectStore(store).get(key));
+  }
+
+  /**
+   * Give all values of a store, in the order of their keys.
+   *
+   * @param {string} store
+   * @returns {Promise<any[]>}
+   */
+  async all(store) {
+    if (!this.database) return [];
+    return settled(this.database.transaction(store).objectStore(store).getAll());
+  }
+
+  /**
+   * @param {string} store
+   * @param {IDBValidKey} key
+   * @param {any} value
+   */
+  async put(store, key, value) {
+    if (!this.database) return;
+    await settled(this.database.transaction(store, "readwrite").objectStore(store).put(value, key));
+  }
+
+  /**
+   * @param {string} store
+   * @param {IDBValidKey} key
+   */
+  async delete(store, key) {
+    if (!this.database) return;
+    await settled(this.database.transaction(store, "readwrite").objectStore(store).delete(key));
+  }
+}
+
+/**
+ * @template T
+ * @param {IDBRequest<T>} request
+ * @returns {Promise<T>}
+ */
+function settled(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

@@ -1,0 +1,160 @@
+/** The work on a picture: objects, each of a prompt, and the masks that it gives. */
+
+/**
+ * @typedef {import("./api.js").Mask} Mask
+ * @typedef {{
+ *   points: number[][], labels: number[], box: number[] | null, multimask: boolean,
+ * }} Prompt in pixels of the picture; labels are 1 for the object and 0 for what is not of it.
+ * @typedef {{masks: Mask[] | null}} Answer filled when it is there; the states before and after a
+ *   step share it, so going back asks for nothing.
+ * @typedef {{
+ *   id: number, label: string, hidden: boolean, prompt: Prompt, answer: Answer,
+ *   choice: number | null,
+ * }} Item choice is the candidate that the user wants, null the best.
+ * @typedef {{items: Item[], selected: number | null, next: number}} Work
+ */
+
+/** @type {Work} */
+export const NOTHING = Object.freeze({ items: [], selected: null, next: 1 });
+
+/** A request has no more points of one object. */
+export const MOST_POINTS = 60;
+
+/**
+ * @param {Work} work
+ * @returns {Item | undefined}
+ */
+export function selectedOf(work) {
+  return work.items.find(({ id }) => id === work.selected);
+}
+
+/**
+ * Give the candidate that an object is.
+ *
+ * @param {Item} item
+ * @returns {number} an index, -1 where there is no answer yet.
+ */
+export function chosenOf({ answer: { masks }, choice }) {
+  if (!masks) return -1;
+  if (choice !== null && choice < masks.length) return choice;
+  const best = Math.max(...masks.map(({ score }) => score));
+  return masks.findIndex(({ score }) => score === best);
+}
+
+/**
+ * @param {Item} item
+ * @returns {Mask | undefined}
+ */
+export function maskOf(item) {
+  return item.answer.masks?.[chosenOf(item)];
+}
+
+/**
+ * Add to the prompt of the selected object; without one, begin an object.
+ *
+ * @param {Work} work
+ * @param {{point?: [number, number], positive?: boolean, box?: number[]}} change
+ * @param {string} label of an object that begins.
+ * @returns {Work}
+ */
+export function prompted(work, { point, positive = true, box }, label) {
+  const item = selectedOf(work);
+  /** @type {Prompt} */
+  const before = item?.prompt ?? { points: [], labels: [], box: null, multimask: true };
+  const prompt = {
+    ...before,
+    points: point ? [...before.points, point] : before.points,
+    labels: point ? [...before.labels, positive ? 1 : 0] : before.labels,
+    box: box ?? before.box,
+  };
+  if (item) return changed(work, item.id, { prompt, answer: { masks: null }, hidden: false });
+  const id = work.next;
+  const begun = { id, label, hidden: false, prompt, answer: { masks: null }, choice: null };
+  return { items: [...work.items, begun], selected: id, next: id + 1 };
+}
+
+/**
+ * Choose a candidate, or null for one mask instead of candidates.
+ *
+ * @param {Work} work
+ * @param {number | null} choice
+ * @returns {Work}
+ */
+export function chosen(work, choice) {
+  const item = selectedOf(work);
+  if (!item) return work;
+  const multimask = choice !== null;
+  const same = item.prompt.multimask === multimask;
+  return changed(work, item.id, {
+    choice,
+    ...(same ? {} : { prompt: { ...item.prompt, multimask }, answer: { masks: null } }),
+  });
+}
+
+/**
+ * Change an object.
+ *
+ * @param {Work} work
+ * @param {number} id
+ * @param {Partial<Item>} change
+ * @returns {Work}
+ */
+export function changed(work, id, change) {
+  const items = work.items.map((item) => (item.id === id ? { ...item, ...change } : item));
+  return { ...work, items };
+}
+
+/**
+ * @param {Work} work
+ * @param {number} id
+ * @returns {Work}
+ */
+export function removed(work, id) {
+  return {
+    ...work,
+    items: work.items.filter((item) => item.id !== id),
+    selected: work.selected === id ? null : work.selected,
+  };
+}
+
+/**
+ * @param {Work} work
+ * @param {number | null} id
+ * @returns {Work}
+ */
+export function selecting(work, id) {
+  return { ...work, selected: id };
+}
+
+/**
+ * Add what everything mode has found. A click on one of them goes on from its point of the grid.
+ *
+ * @param {Work} work
+ * @param {import("./api.js").Record[]} records
+ * @param {string} label
+ * @returns {Work}
+ */
+export function withEverything(work, records, label) {
+  const found = records.map(({ counts, score, point }, index) => ({
+    id: work.next + index,
+    label,
+    hidden: false,
+    prompt: { points: [point], labels: [1], box: null, multimask: true },
+    answer: { masks: [{ counts, score }] },
+    choice: null,
+  }));
+  return { items: [...work.items, ...found], selected: null, next: work.next + found.length };
+}
+
+/**
+ * Give the prompt of a request.
+ *
+ * @param {Prompt} prompt
+ */
+export function requestOf({ points, labels, box, multimask }) {
+  return {
+    ...(points.length ? { points, labels } : {}),
+    ...(box ? { box } : {}),
+    multimask_output: multimask,
+  };
+}

@@ -1,0 +1,89 @@
+"""Debian's chromium, a gateway, and whoever comes to its page."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from page_pictures import drawn
+from playwright.sync_api import Browser, sync_playwright
+from running_gateway import Gateway, encoded, serving
+from visitor import Visitor
+
+from slimsam_client import SlimSam
+from slimsam_client.testing import FakeServer
+from slimsam_gateway import GatewaySettings
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = [
+    "--no-sandbox",  # which needs rights that root in a container lacks
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+Come = Callable[..., Visitor]
+
+
+# Of the package: while playwright runs, its thread has an event loop, which other tests start.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(f"none of {', '.join(NAMES)} is installed: `make chromium` installs the first")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="package")
+def gateway(server: FakeServer) -> Iterator[Gateway]:
+    with serving(GatewaySettings(url=server.url)) as running:
+        yield running
+
+
+@pytest.fixture
+def come(browser: Browser, gateway: Gateway) -> Iterator[Come]:
+    """Come to a gateway's page, with settings of the browser's context; no script may fail."""
+    with ExitStack() as stack:
+        visitors = []
+
+        def begin(to: Gateway = gateway, **settings: Any) -> Visitor:
+            context = browser.new_context(
+                **{"viewport": {"width": 1200, "height": 800}, **settings}
+            )
+            stack.callback(context.close)
+            visitors.append(Visitor(context.new_page(), str(to.http.base_url)))
+            return visitors[-1]
+
+        yield begin
+        for visitor in visitors:
+            assert visitor.errors == []
+
+
+@pytest.fixture
+def visitor(come: Come) -> Visitor:
+    return come()
+
+
+@pytest.fixture
+def sam(server: FakeServer) -> Iterator[SlimSam]:
+    with SlimSam(server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    return encoded(drawn())

@@ -1,0 +1,189 @@
+"""Clicks, boxes, candidates, everything, and steps back, in a real browser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from page_pictures import BOX, DISC, GROUND, STRIPE
+from playwright.sync_api import expect
+from visitor import Visitor
+
+from slimsam_client import SlimSam
+
+
+@pytest.fixture
+def opened(visitor: Visitor, picture: bytes) -> Visitor:
+    visitor.open(("drawn.png", picture))
+    return visitor
+
+
+def test_clicks_give_the_masks_of_the_sdk(opened: Visitor, sam: SlimSam, picture: bytes) -> None:
+    opened.click(*DISC)
+    opened.press("n")
+    opened.click(*BOX)
+    opened.click(500, 260)
+    opened.click(540, 90, "Alt")
+    opened.press("n")
+    opened.click(*STRIPE)
+    opened.click(200, 420, button="right")
+    prompts = [
+        {"points": [DISC]},
+        {"points": [BOX, (500, 260), (540, 90)], "labels": [1, 1, 0]},
+        {"points": [STRIPE, (200, 420)], "labels": [1, 0]},
+    ]
+    embedding = sam.embed(picture)
+    for mask, prompt in zip(opened.masks(), prompts, strict=True):
+        assert np.array_equal(mask, sam.predict(embedding, **prompt).best_masks)
+    opened.saw(*DISC)
+    opened.saw(540, 90, there=False)
+
+
+def test_a_box_is_dragged_with_shift_or_with_the_tool(
+    opened: Visitor, sam: SlimSam, picture: bytes
+) -> None:
+    opened.page.keyboard.down("Shift")
+    opened.drag(340, 60, 579, 299)
+    opened.page.keyboard.up("Shift")
+    opened.answered()
+    opened.press("n", "b")
+    opened.drag(230, 230, 50, 50)
+    opened.answered()
+    sent = [prompt["box"] for prompt in opened.prompts() if "box" in prompt]
+    assert np.abs(np.subtract(sent, [[340, 60, 580, 300], [50, 50, 231, 231]])).max() <= 1
+    embedding = sam.embed(picture)
+    for mask, box in zip(opened.masks(), sent, strict=True):
+        assert np.array_equal(mask, sam.predict(embedding, box=box).best_masks)
+    expect(opened.page.locator("[data-tool=include]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_candidate_is_chosen_by_its_key_or_its_button(
+    opened: Visitor, sam: SlimSam, picture: bytes
+) -> None:
+    embedding = sam.embed(picture)
+    candidates = sam.predict(embedding, points=[STRIPE]).masks
+    single = sam.predict(embedding, points=[STRIPE], multimask_output=False).best_masks
+    opened.click(*STRIPE)
+    for key, expected in [("1", candidates[0]), ("3", candidates[2]), ("2", candidates[1])]:
+        opened.press(key)
+        assert np.array_equal(opened.masks()[0], expected)
+    opened.press("0")
+    opened.answered()
+    assert np.array_equal(opened.masks()[0], single)
+    opened.page.get_by_role("button", name="Candidate 1").click()
+    opened.answered()
+    assert np.array_equal(opened.masks()[0], candidates[0])
+    # What was chosen stays chosen at the next click.
+    opened.click(200, 420)
+    further = sam.predict(embedding, points=[STRIPE, (200, 420)]).masks
+    assert np.array_equal(opened.masks()[0], further[0])
+
+
+def test_steps_are_undone_and_done_again_without_a_request(opened: Visitor) -> None:
+    opened.click(*DISC)
+    opened.click(*BOX)
+    opened.press("n")
+    opened.click(*STRIPE)
+    opened.page.mouse.move(5, 5)
+    both, stripe = opened.masks()
+    sent = len(opened.prompts())
+    objects = opened.page.locator("#objects li")
+    opened.press("Control+z")
+    expect(objects).to_have_count(1)
+    opened.press("Control+z")
+    assert not opened.masks()[0][BOX[1], BOX[0]]
+    opened.page.locator("#undo").click()
+    expect(objects).to_have_count(0)
+    expect(opened.page.locator("#undo")).to_be_disabled()
+    opened.press("Control+Shift+z", "Control+y")
+    opened.page.locator("#redo").click()
+    again = opened.masks()
+    assert np.array_equal(again[0], both) and np.array_equal(again[1], stripe)
+    assert len(opened.prompts()) == sent
+    opened.page.locator("#reset").click()
+    expect(objects).to_have_count(0)
+    opened.press("Control+z")
+    expect(objects).to_have_count(2)
+
+
+def test_everything_is_found_and_can_be_refined(
+    opened: Visitor, sam: SlimSam, picture: bytes
+) -> None:
+    opened.page.locator("#everything").click()
+    expect(opened.status).to_contain_text("objects found")
+    records = sam.generate(picture)
+    assert len(records) >= 4
+    for mask, record in zip(opened.masks(), records, strict=True):
+        assert np.array_equal(mask, record.segmentation)
+    opened.page.locator("#objects .select").first.click()
+    opened.click(*GROUND)
+    refined = opened.prompts()[-1]
+    assert len(refined["points"]) == 2 and refined["points"][1] == list(GROUND)
+    opened.press("Control+z", "Control+z")
+    expect(opened.page.locator("#objects li")).to_have_count(0)
+
+
+def test_the_mouse_shows_what_a_click_would_give(opened: Visitor) -> None:
+    opened.page.mouse.move(*opened.place(*DISC))
+    opened.saw(*DISC)
+    assert opened.prompts()[-1]["points"] == [list(DISC)]
+    expect(opened.page.locator("#objects li")).to_have_count(0)
+    opened.page.mouse.move(5, 5)
+    opened.saw(*DISC, there=False)
+
+
+def test_objects_are_labelled_hidden_selected_and_deleted(opened: Visitor) -> None:
+    page = opened.page
+    page.get_by_role("textbox", name="New label").fill("  sun ")
+    page.get_by_role("button", name="Add").click()
+    opened.click(*DISC)
+    opened.press("n")
+    page.get_by_role("button", name="No label").click()
+    opened.click(*BOX)
+    opened.press("n")
+    label = page.get_by_role("combobox", name="Label of object 2")
+    label.fill("frame")
+    label.press("Enter")
+    page.get_by_label("Color of frame").fill("#ff8800")
+    opened.saw(*BOX)
+    assert opened.shown(*BOX)[:3] == pytest.approx([0xFF, 0x88, 0x00], abs=3)
+    dataset = opened.annotations()
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    labels = [names[annotation["category_id"]] for annotation in dataset["annotations"]]
+    assert labels == ["sun", "frame"]
+
+    page.get_by_role("button", name="Hide object 2").click()
+    opened.saw(*BOX, there=False)
+    page.get_by_role("button", name="Show object 2").click()
+    opened.saw(*BOX)
+    page.get_by_role("button", name="Object 1", exact=True).click()
+    opened.click(*STRIPE)
+    assert opened.prompts()[-1]["points"] == [list(DISC), list(STRIPE)]
+    page.get_by_role("button", name="Delete object 1").click()
+    opened.saw(*DISC, there=False)
+    assert len(opened.masks()) == 1
+    page.get_by_role("button", name="Remove the label sun").click()
+    expect(page.locator("#labels li")).to_have_count(2)
+
+
+def test_a_zoomed_and_moved_picture_is_clicked_where_it_is(opened: Visitor) -> None:
+    def width() -> float:
+        return opened.place(STRIPE[0] + 1, STRIPE[1])[0] - opened.place(*STRIPE)[0]
+
+    whole = width()
+    opened.page.mouse.move(*opened.place(*STRIPE))
+    opened.page.mouse.wheel(0, -900)
+    opened.until(lambda: width() > 3 * whole)
+    before = opened.place(*STRIPE)
+    opened.page.mouse.move(*before)
+    opened.page.keyboard.down("Space")
+    opened.page.mouse.down()
+    opened.page.mouse.move(before[0] + 80, before[1] - 60, steps=3)
+    opened.page.mouse.up()
+    opened.page.keyboard.up("Space")
+    assert np.allclose(opened.place(*STRIPE), np.add(before, (80, -60)), atol=1)
+    opened.click(*STRIPE)
+    assert opened.prompts()[-1]["points"] == [list(STRIPE)]
+    opened.saw(*STRIPE)
+    opened.press("f")
+    opened.saw(*STRIPE)
+    opened.saw(*DISC, there=False)

@@ -1,0 +1,202 @@
+"""Servers that are slow, stop, forget and refuse, and a page that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from page_pictures import BOX, DISC, STRIPE
+from playwright.sync_api import Error, Route, expect
+from running_gateway import serving
+from visitor import Visitor
+
+from slimsam_client import SlimSam
+from slimsam_client.contract import CLICK
+from slimsam_client.testing import FakeServer
+from slimsam_gateway import GatewaySettings
+
+
+@pytest.fixture
+def own_server() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def opened(
+    own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
+) -> Iterator[Visitor]:
+    with serving(GatewaySettings(url=own_server.url, timeout=20.0)) as gateway:
+        visitor = come(gateway)
+        visitor.open(("drawn.png", picture))
+        yield visitor
+
+
+class Held:
+    """Clicks that are on their way to the gateway until they are let go."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.routes: list[Route] = []
+        visitor.page.route("**/masks", lambda route: self.routes.append(route))
+
+    def wait_for(self, count: int) -> None:
+        self.visitor.until(lambda: len(self.routes) == count)
+
+    def release(self, index: int) -> None:
+        self.routes[index].continue_()
+
+    def release_all(self) -> bool:
+        for route in self.routes:
+            # Some are answered, and some the page has ended.
+            with suppress(Error):
+                route.continue_()
+        return True
+
+    def points(self, index: int) -> Any:
+        return self.routes[index].request.post_data_json["points"]
+
+
+def test_of_many_moves_the_first_and_the_last_are_asked_for(opened: Visitor) -> None:
+    held = Held(opened)
+    for x in range(100, 400, 5):
+        opened.page.mouse.move(*opened.place(x, 250))
+    opened.page.mouse.move(*opened.place(*DISC))
+    held.wait_for(1)
+    held.release(0)
+    held.wait_for(2)
+    assert held.points(1) == [list(DISC)]
+    held.release(1)
+    opened.saw(*DISC)
+    assert len(held.routes) == len(opened.prompts()) == 2
+    # A first request may be answered, and its mask be seen, before the newest.
+    opened.saw(300, 250, there=False)
+
+
+def test_a_slow_server_is_asked_less_often_than_the_mouse_moves(
+    opened: Visitor, own_server: FakeServer
+) -> None:
+    places = [opened.place(x, 250) for x in range(100, 400, 2)] + [opened.place(*STRIPE)]
+    own_server.delay(CLICK.name, 0.5, times=len(places))
+    for place in places:
+        opened.page.mouse.move(*place)
+    opened.saw(*STRIPE)
+    sent = opened.prompts()
+    assert sent[-1]["points"] == [list(STRIPE)]
+    assert 2 <= len(sent) < len(places) / 2
+
+
+def test_a_click_ends_the_preview_and_is_not_dropped(opened: Visitor) -> None:
+    held = Held(opened)
+    objects = opened.page.locator("#objects li")
+    opened.page.mouse.move(*opened.place(300, 250))
+    held.wait_for(1)
+    preview = held.routes[0].request
+    opened.page.mouse.click(*opened.place(*DISC))
+    expect(objects).to_have_count(1)
+    opened.until(lambda: preview.failure is not None)
+    opened.press("n")
+    opened.page.mouse.click(*opened.place(*BOX))
+    expect(objects).to_have_count(2)
+    opened.until(lambda: held.release_all() and has_scores(opened, 2))
+    masks = opened.masks()
+    assert masks[0][DISC[1], DISC[0]] and masks[1][BOX[1], BOX[0]]
+
+
+def has_scores(visitor: Visitor, count: int) -> bool:
+    scores = visitor.page.locator("#objects .score").all_inner_texts()
+    return len(scores) == count and "…" not in scores
+
+
+def test_an_object_is_asked_for_once_and_again_if_what_ended_it_is_undone(
+    opened: Visitor,
+) -> None:
+    held = Held(opened)
+    opened.page.mouse.click(*opened.place(*DISC))
+    opened.until(lambda: any(is_click(route, [DISC]) for route in held.routes))
+    opened.press("n", "h")
+    opened.page.get_by_role("button", name="Object 1", exact=True).click()
+    opened.page.mouse.click(*opened.place(*STRIPE))
+    opened.press("Control+z")
+    opened.until(lambda: held.release_all() and has_scores(opened, 1))
+    (mask,) = opened.masks()
+    assert mask[DISC[1], DISC[0]] and not mask[STRIPE[1], STRIPE[0]]
+
+
+def is_click(route: Route, points: list[tuple[int, int]]) -> bool:
+    return bool(route.request.post_data_json["points"] == [list(point) for point in points])
+
+
+def test_a_server_that_starts_again_gets_the_picture_again(
+    opened: Visitor, own_server: FakeServer, picture: bytes
+) -> None:
+    opened.click(*DISC)
+    own_server.stop()
+    own_server.forget_uploads()
+    opened.page.mouse.click(*opened.place(*STRIPE))
+    own_server.start()
+    opened.answered()
+    expect(opened.status).to_contain_text("Object 1")
+    assert opened.uploads() == 2
+    with SlimSam(own_server.url) as sam:
+        expected = sam.segment(picture, points=[DISC, STRIPE]).best_masks
+    assert np.array_equal(opened.masks()[0], expected)
+
+
+def test_a_server_that_is_away_is_said_and_can_be_tried_again(
+    own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
+) -> None:
+    with serving(GatewaySettings(url=own_server.url, timeout=1.0)) as gateway:
+        visitor = come(gateway)
+        visitor.open(("drawn.png", picture))
+        own_server.stop()
+        visitor.page.mouse.click(*visitor.place(*DISC))
+        retry = visitor.page.get_by_role("button", name="Try again")
+        expect(retry).to_be_visible()
+        expect(visitor.status).to_contain_text("the server cannot be reached")
+        own_server.start()
+        retry.click()
+        visitor.answered()
+        assert len(visitor.masks()) == 1
+        expect(retry).to_be_hidden()
+
+
+def test_a_gateway_that_is_away_is_said(
+    own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
+) -> None:
+    with serving(GatewaySettings(url=own_server.url)) as gateway:
+        visitor = come(gateway)
+        visitor.open(("drawn.png", picture))
+    visitor.page.mouse.click(*visitor.place(*DISC))
+    expect(visitor.status).to_have_text("The gateway does not answer.")
+
+
+def test_what_the_server_refuses_is_said_in_its_words(
+    opened: Visitor, own_server: FakeServer
+) -> None:
+    own_server.fail(CLICK.name, grpc.StatusCode.INVALID_ARGUMENT, "this one is refused")
+    opened.press("b")  # with which nothing is asked for before the box is there
+    opened.drag(40, 40, 240, 240)
+    expect(opened.status).to_contain_text("this one is refused")
+    expect(opened.status).to_have_class("problem")
+    opened.page.get_by_role("button", name="Try again").click()
+    opened.answered()
+    assert len(opened.masks()) == 1
+
+
+def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer) -> None:
+    own_server.delay("slimsam_automatic", 3600.0)
+    opened.page.locator("#everything").click()
+    opened.page.get_by_role("button", name="Stop").click()
+    expect(opened.status).to_have_text("Stopped.")
+    # The server hears of it, too.
+    opened.until(
+        lambda: any(
+            request.model == "slimsam_automatic" and request.status is grpc.StatusCode.CANCELLED
+            for request in own_server.requests
+        )
+    )

@@ -1,0 +1,215 @@
+"""Pictures of all kinds, several of them, and a page that is loaded again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_pictures import BOX, DISC, STRIPE, drawn
+from PIL import Image
+from playwright.sync_api import expect
+from running_gateway import Gateway, encoded, serving
+from skimage import data
+from visitor import Visitor
+
+from slimsam_client import SlimSam
+from slimsam_client.testing import FakeServer
+from slimsam_gateway import GatewaySettings
+from slimsam_gateway.keys import KeyRing
+
+ORIENTATION = 0x0112
+
+
+def test_a_jpeg_is_turned_as_the_server_turns_it(visitor: Visitor, sam: SlimSam) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # stored on its side, as phones do
+    photo = encoded(Image.fromarray(np.rot90(data.chelsea())), "JPEG", exif=exif, quality=92)
+    visitor.open(("photo.jpg", photo))
+    expect(visitor.stage).to_have_attribute(
+        "aria-label", "photo.jpg, 451 by 300 pixels, objects: 0"
+    )
+    visitor.click(150, 120)
+    (mask,) = visitor.masks()
+    assert mask.shape == (300, 451) and mask[120, 150]
+    embedding = sam.embed(photo)
+    assert np.array_equal(mask, sam.predict(embedding, points=[(150, 120)]).best_masks)
+
+
+def test_a_picture_of_12_megapixels(visitor: Visitor, sam: SlimSam) -> None:
+    photo = encoded(drawn(4000, 3000), "JPEG", quality=90)
+    visitor.open(("large.jpg", photo))
+    visitor.click(875, 875)
+    visitor.saw(875, 875)
+    (mask,) = visitor.masks()
+    embedding = sam.embed(photo)
+    assert np.array_equal(mask, sam.predict(embedding, points=[(875, 875)]).best_masks)
+    name, cutout = visitor.save("cutouts")
+    assert name == "large-1-object.png" and len(cutout) > 10_000
+
+
+def test_a_picture_above_the_gateways_limit_is_reduced(
+    server: FakeServer, come: Callable[..., Visitor]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 6, (1200, 1600, 3), dtype=np.uint8)
+    photo = encoded(Image.fromarray(np.asarray(drawn(1600, 1200)) + noise))
+    small = encoded(drawn(1024, 768))
+    settings = GatewaySettings(url=server.url, max_image_bytes=len(photo) - 1)
+    assert len(small) < len(photo)
+    with serving(settings) as gateway:
+        visitor = come(gateway)
+        visitor.open(("large.png", photo))
+        visitor.click(350, 350)
+        (mask,) = visitor.masks()
+    assert mask.shape == (1200, 1600) and mask[350, 350] and not mask[40, 40]
+    assert visitor.uploads() == 2
+
+
+def test_work_on_several_pictures_survives_a_reload(visitor: Visitor, picture: bytes) -> None:
+    page = visitor.page
+    second = encoded(drawn(400, 300))
+    visitor.open(("first.png", picture), ("first.png", second), ("second.png", second))
+    page.get_by_role("textbox", name="New label").fill("sun")
+    page.keyboard.press("Enter")
+    visitor.click(*DISC)
+    visitor.stage.focus()
+    visitor.press("PageDown", "PageDown")
+    expect(page.get_by_role("button", name="second.png", exact=True)).to_have_attribute(
+        "aria-current", "true"
+    )
+    visitor.opened()
+    page.get_by_role("button", name="No label").click()
+    visitor.click(240, 65)
+    visitor.click(350, 160)
+    visitor.press("1")
+    visitor.answered()
+    before = visitor.annotations(everything=True)
+
+    visitor.visit()
+    visitor.opened()
+    assert visitor.annotations(everything=True) == before
+    assert [image["file_name"] for image in before["images"]] == ["first.png", "second.png"]
+    assert [category["name"] for category in before["categories"]] == ["object", "sun"]
+    expect(visitor.stage).to_have_attribute(
+        "aria-label", "second.png, 400 by 300 pixels, objects: 1"
+    )
+    # Work goes on where it was.
+    visitor.click(30, 20, "Alt")
+    assert visitor.prompts()[-1]["labels"] == [1, 1, 0]
+    page.get_by_role("button", name="first (2).png", exact=True).click()
+    visitor.opened()
+    expect(page.locator("#objects li")).to_have_count(0)
+
+    for name in ("first (2).png", "second.png"):
+        page.get_by_role("button", name=f"Close {name}").click(force=True)
+    expect(page.locator("#strip")).to_be_hidden()
+    visitor.opened()
+    visitor.visit()
+    visitor.opened()
+    assert len(visitor.masks()) == 1
+
+
+def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("10.png", "9.png", "more/1.png"):
+        (folder / name).write_bytes(picture)
+    (folder / "notes.txt").write_text("none of them")
+    visitor.page.locator("#folder").set_input_files(folder)
+    visitor.opened()
+    visitor.click(*BOX)
+    names = [button.get_attribute("aria-label") for button in visitor.page.locator(".thumb").all()]
+    assert names == ["photos/9.png", "photos/10.png", "photos/more/1.png"]
+    assert visitor.annotations()["images"][0]["file_name"] == "photos/9.png"
+
+
+def test_a_picture_is_dropped(visitor: Visitor, picture: bytes) -> None:
+    handle = visitor.page.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            const type = "image/png";
+            transfer.items.add(new File([new Uint8Array(bytes)], "drawn.png", { type }));
+            return transfer;
+        }""",
+        list(picture),
+    )
+    visitor.page.dispatch_event("#stage", "drop", {"dataTransfer": handle})
+    visitor.opened()
+    visitor.click(*STRIPE)
+    assert len(visitor.masks()) == 1
+
+
+def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:
+    visitor.page.locator("#files").set_input_files(
+        [{"name": "broken.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+    )
+    expect(visitor.status).to_have_text("broken.png: this browser cannot show it.")
+    visitor.page.locator("#files").set_input_files(
+        [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"}]
+    )
+    expect(visitor.status).to_have_text("There is no picture among these files.")
+
+
+def test_the_drawn_scene_is_there_to_try(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Try an example").click()
+    visitor.opened()
+    visitor.click(914, 256)
+    (mask,) = visitor.masks()
+    assert mask.shape == (768, 1024) and mask[256, 914]
+
+
+def test_it_begins_with_the_operators_example(
+    come: Callable[..., Visitor], server: FakeServer, picture: bytes, tmp_path: Path
+) -> None:
+    example = tmp_path / "a photo ä.png"
+    example.write_bytes(picture)
+    with serving(GatewaySettings(url=server.url, example=example)) as gateway:
+        visitor = come(gateway)
+        for _ in range(2):  # and not once more where it is kept
+            visitor.page.goto("about:blank")
+            visitor.page.goto(f"{gateway.http.base_url}#example")
+            visitor.opened()
+            expect(visitor.page.locator("#pictures li")).to_have_count(1)
+            expect(visitor.stage).to_have_attribute("aria-label", re.compile("a photo ä.png"))
+        assert not visitor.page.url.endswith("#example")
+
+
+def test_a_closed_picture_is_forgotten_by_the_server(
+    visitor: Visitor, gateway: Gateway, picture: bytes
+) -> None:
+    visitor.open(("first.png", picture), ("second.png", encoded(drawn(300, 200))))
+    with visitor.page.expect_request(lambda request: request.method == "DELETE") as asked:
+        visitor.page.get_by_role("button", name="Close first.png").click(force=True)
+    assert asked.value.response().status == 204
+    address = asked.value.url.removeprefix(str(gateway.http.base_url)).removesuffix("/")
+    answer = gateway.http.post(f"{address}/masks", content=json.dumps({"points": [[1, 1]]}))
+    assert answer.status_code == 404
+    visitor.opened()
+
+
+@pytest.mark.parametrize("key", ["first", "wrong"])
+def test_a_key_is_asked_for(
+    key: str, server: FakeServer, come: Callable[..., Visitor], picture: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"somebody {sha256(b'first').hexdigest()}\n")
+    with serving(GatewaySettings(url=server.url, keys=KeyRing.read(file))) as gateway:
+        visitor = come(gateway)
+        visitor.page.locator("#files").set_input_files(
+            [{"name": "drawn.png", "mimeType": "image/png", "buffer": picture}]
+        )
+        dialog = visitor.page.locator("#key-dialog")
+        dialog.locator("input").fill(key)
+        dialog.locator("input").press("Enter")
+        if key == "wrong":
+            expect(dialog).to_be_visible()
+            expect(visitor.status).to_contain_text("Authorization: expected Bearer")
+            dialog.locator("input").fill("first")
+            dialog.get_by_role("button", name="Go on").click()
+        visitor.answered()
+        visitor.click(*DISC)
+        assert len(visitor.masks()) == 1

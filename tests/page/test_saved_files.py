@@ -1,0 +1,125 @@
+"""What the page saves, read back by others' readers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from page_pictures import BOX, DISC, HOLE, STRIPE, drawn
+from PIL import Image, ImageDraw
+from playwright.sync_api import expect
+from pycocotools.coco import COCO
+from running_gateway import encoded
+from visitor import Visitor, entries
+
+from slimsam_client.encodings import to_box
+
+
+@pytest.fixture
+def annotated(visitor: Visitor, picture: bytes) -> Visitor:
+    """A disc without a label, a frame around a hole, and a stripe in another picture."""
+    visitor.open(("one.png", picture), ("two.png", encoded(drawn(320, 240))))
+    page = visitor.page
+    visitor.click(*DISC)
+    visitor.press("n")
+    page.locator("#new-label").fill("frame, blue")
+    page.locator("#new-label").press("Enter")
+    visitor.click(*BOX)
+    page.get_by_role("button", name="two.png", exact=True).click()
+    expect(visitor.status).to_contain_text("two.png, 320 × 240")
+    visitor.click(STRIPE[0] // 2, STRIPE[1] // 2)
+    page.get_by_role("button", name="one.png", exact=True).click()
+    expect(visitor.status).to_contain_text("one.png, 640 × 480")
+    return visitor
+
+
+def pixels(content: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_coco(annotated: Visitor) -> None:
+    dataset = annotated.annotations(everything=True)
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    assert [image["file_name"] for image in coco.loadImgs([1, 2])] == ["one.png", "two.png"]
+    assert [(image["width"], image["height"]) for image in dataset["images"]] == [
+        (640, 480),
+        (320, 240),
+    ]
+    assert [category["name"] for category in coco.loadCats([1, 2])] == ["frame, blue", "object"]
+    for annotation in dataset["annotations"]:
+        mask = coco.annToMask(annotation).astype(bool)
+        x0, y0, x1, y1 = to_box(mask) or (0, 0, 0, 0)
+        assert annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+        assert annotation["area"] == mask.sum() > 500
+        assert annotation["score"] == pytest.approx(0.95)
+    assert [annotation["image_id"] for annotation in dataset["annotations"]] == [1, 1, 2]
+    assert len(annotated.annotations()["images"]) == 1
+
+
+def test_masks_as_png(annotated: Visitor) -> None:
+    masks = annotated.masks()
+    name, content = annotated.save("masks", everything=True)
+    files = entries(content)
+    assert name == "masks.zip"
+    assert list(files) == [
+        "one-1-object.png",
+        "one-2-frame_blue.png",
+        "two-1-frame_blue.png",
+    ]
+    for mask, file in zip(masks, files.values(), strict=False):
+        assert np.array_equal(pixels(file), mask)
+    assert pixels(files["two-1-frame_blue.png"]).shape == (240, 320)
+
+
+def test_cutouts(annotated: Visitor, picture: bytes) -> None:
+    masks = annotated.masks()
+    whole = pixels(picture)
+    files = entries(annotated.save("cutouts")[1])
+    for mask, file in zip(masks, files.values(), strict=True):
+        x0, y0, x1, y1 = to_box(mask) or (0, 0, 0, 0)
+        cutout, inside = pixels(file), mask[y0:y1, x0:x1]
+        assert np.array_equal(cutout[..., 3], np.where(inside, 255, 0))
+        assert np.array_equal(cutout[inside][:, :3], whole[y0:y1, x0:x1][inside])
+        assert not cutout[~inside].any()
+
+
+def test_labelme(annotated: Visitor) -> None:
+    disc, frame = annotated.masks()
+    name, content = annotated.save("labelme", everything=True)
+    files = entries(content)
+    assert name == "labelme.zip" and list(files) == ["one.json", "two.json"]
+    saved = json.loads(files["one.json"])
+    assert saved["imagePath"] == "one.png" and saved["imageData"] is None
+    assert (saved["imageWidth"], saved["imageHeight"]) == (640, 480)
+    polygon, mask = saved["shapes"]
+    assert [shape["label"] for shape in saved["shapes"]] == ["object", "frame, blue"]
+
+    assert polygon["shape_type"] == "polygon" and polygon["group_id"] is None
+    assert 8 < len(polygon["points"]) < 200
+    # Corners of pixels are whole numbers: a polygon of a picture four times as large.
+    canvas = Image.new("1", (4 * 640, 4 * 480))
+    corners = [(4 * x, 4 * y) for x, y in polygon["points"]]
+    ImageDraw.Draw(canvas).polygon(corners, fill=1)
+    there = np.asarray(canvas)[2::4, 2::4]
+    assert (there & disc).sum() / (there | disc).sum() > 0.99
+
+    assert mask["shape_type"] == "mask"
+    (x0, y0), (x1, y1) = mask["points"]
+    part = pixels(base64.b64decode(mask["mask"])).astype(bool)
+    assert part.shape == (y1 - y0 + 1, x1 - x0 + 1)
+    assert np.array_equal(part, frame[y0 : y1 + 1, x0 : x1 + 1]) and part.sum() == frame.sum()
+    assert not frame[HOLE[1], HOLE[0]]
+
+
+def test_one_file_is_saved_without_an_archive(annotated: Visitor) -> None:
+    name, content = annotated.save("labelme")
+    assert name == "one.json" and json.loads(content)["imagePath"] == "one.png"
+    annotated.page.get_by_role("button", name="Delete object 1").click()
+    name, content = annotated.save("masks")
+    assert name == "one-1-frame_blue.png" and pixels(content).shape == (480, 640)
