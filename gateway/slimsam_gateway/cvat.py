@@ -95,6 +95,7 @@ async def invocation(request: Request, exchange: Exchange) -> Response:
         picture, content = await asyncio.to_thread(json_pictures.read, body, limits)
         if name == EVERYTHING:
             await require(relay, IMAGE, AUTOMATIC)
+            # The server alone can make the id that it compares.
             kept = await relay.upload(picture)
             _, records = await relay.generate(kept.image_id, picture, GenerateSettings())
             return await asyncio.to_thread(lambda: [_detection(record) for record in records])

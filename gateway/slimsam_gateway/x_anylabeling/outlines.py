@@ -116,27 +116,16 @@ def _distances(points: Ring, start: Ring, end: Ring) -> NDArray[np.float64]:
 
 
 def _bridged(polygon: list[Ring]) -> Ring:
-    """Join holes to their outer ring, each by the shortest way between corners.
+    """Join holes to their outer ring, each from its leftmost corner to the nearest one.
 
     The way is gone there and back, so whatever it crosses, the filled pixels are the same.
     """
     outer, *holes = polygon
     for hole in sorted(holes, key=lambda ring: float(ring[:, 0].min())):
-        start, end = _nearest(outer, hole)
-        inner = np.roll(hole, -end, axis=0)
-        outer = np.concatenate([outer[: start + 1], inner, inner[:1], outer[start:]])
+        inner = np.roll(hole, -int(np.argmin(hole[:, 0])), axis=0)
+        nearest = int(np.argmin(((outer - inner[0]) ** 2).sum(axis=1)))
+        outer = np.concatenate([outer[: nearest + 1], inner, inner[:1], outer[nearest:]])
     return outer
-
-
-def _nearest(outer: Ring, hole: Ring) -> tuple[int, int]:
-    """Give the corners of two rings that are nearest to each other, a row at a time."""
-    best, found = np.inf, (0, 0)
-    for end, corner in enumerate(hole):
-        squared = ((outer - corner) ** 2).sum(axis=1)
-        start = int(np.argmin(squared))
-        if squared[start] < best:
-            best, found = float(squared[start]), (start, end)
-    return found
 
 
 def _area(ring: Ring) -> float:
