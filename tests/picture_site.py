@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,8 +69,8 @@ def reply(handler: Handler, status: int, content: bytes, **headers: str) -> None
 
 
 @contextmanager
-def picture_site() -> Iterator[Site]:
-    """Run a site."""
+def picture_site(secure: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """Run a site; `secure` has it speak TLS."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -87,6 +88,8 @@ def picture_site() -> Iterator[Site]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        if secure is not None:
+            server.socket = secure.wrap_socket(server.socket, server_side=True)
         site = Site(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -93,7 +93,7 @@ LABEL_STUDIO: Final = Kind(
     "label-studio",
     400,
     "Label Studio asks for something that cannot be answered",
-    "paste the labeling configuration of docs/annotation.md",
+    "paste the labeling configuration of the documentation",
 )
 UNAUTHORIZED: Final = Kind(
     "unauthorized",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from picture_site import Handler, Site, picture_site, reply
 
 from slimsam_gateway.fetching import Fetched, Fetcher, Sources, origin_of
@@ -246,6 +249,29 @@ def test_an_answer_that_is_no_http(home: Site) -> None:
 def test_an_etag_that_nobody_should_send_back(home: Site) -> None:
     home.serve("/pic.png", PICTURE, ETag="no quotes")
     assert fetched(home).etag is None
+
+
+def test_https_is_of_a_trusted_certificate_of_the_name(
+    home: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    for name, trusted in (("localhost", True), ("elsewhere.example", False)):
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(secure)
+        with picture_site(secure) as site:
+            site.serve("/pic.png", PICTURE)
+            origin = f"https://localhost:{site.port}"
+            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+            problem = refused(home, f"{origin}/pic.png", private=(origin,))
+            assert problem.kind is PICTURE_FETCH and "certificate" in problem.detail.lower()
+            authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+            if trusted:
+                found = fetched(home, f"{origin}/pic.png", private=(origin,))
+                assert found.content == PICTURE
+            else:
+                assert refused(home, f"{origin}/pic.png", private=(origin,)).kind is PICTURE_FETCH
+                assert site.asked == []
 
 
 PERSONAL = "header.payload.signature"

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from picture_site import Site, picture_site
 from PIL import Image
-from running_gateway import Gateway, drawn, encoded, kind
+from running_gateway import Gateway, drawn, encoded, kind, wait_for
 
 from slimsam_client import SettingsError, SlimSam
 from slimsam_client.contract import CLICK, IMAGE
@@ -297,6 +297,7 @@ def test_a_picture_of_another_origin_has_no_token(start: Start, studio: Site, ph
 def test_a_picture_that_is_none(gateway: Gateway, studio: Site) -> None:
     problem = gateway.problem("POST", "/label-studio/predict", json=request(CONTEXTS["click"]))
     assert kind(problem) == "picture-fetch" and "got 404" in problem["detail"]
+    wait_for(lambda: "got 404" in gateway.log.text)  # where the operator sees it
     studio.serve(PATH, b"no picture")
     problem = gateway.problem("POST", "/label-studio/predict", json=request(CONTEXTS["click"]))
     assert kind(problem) == "refused" and "expected an image" in problem["detail"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +55,7 @@ class Fetcher:
         self._sources = sources
         self._token = Token(token)
         self._max_bytes, self._seconds = max_bytes, seconds
+        self._secure: ssl.SSLContext | None = None
 
     async def fetch(self, url: str, etag: str | None = None) -> Fetched:
         """Fetch a picture.
@@ -155,7 +157,10 @@ class Fetcher:
                     f"picture: expected {address.origin} at a public address, got a private one; "
                     "have the operator name it by --private-picture-origin, if it is right",
                 )
-            return await exchange(address, hosts, headers, max_bytes, content)
+            if self._secure is None and address.scheme == "https":
+                # All authorities of the system are read: too long for a loop, and for each click.
+                self._secure = await asyncio.to_thread(ssl.create_default_context)
+            return await exchange(address, hosts, headers, max_bytes, self._secure, content)
         except TooLong:
             raise Problem(
                 PICTURE_FETCH,

@@ -42,6 +42,7 @@ async def exchange(
     hosts: Sequence[str],
     headers: Mapping[str, str],
     max_bytes: int,
+    secure: ssl.SSLContext | None,
     content: bytes | None = None,
 ) -> Answer:
     """Send a request and read its answer; cancelling it closes the connection.
@@ -51,6 +52,7 @@ async def exchange(
         hosts: IP addresses of its host, which are tried in turn.
         headers: beside those of the connection.
         max_bytes: how long the answer's body may be.
+        secure: whom https trusts; not used for http.
         content: the body of a POST; None is a GET.
 
     Raises:
@@ -58,7 +60,7 @@ async def exchange(
         h11.ProtocolError: the answer is no HTTP, or ends too early.
         TooLong: the body is longer.
     """
-    reader, writer = await _connect(address, hosts)
+    reader, writer = await _connect(address, hosts, secure)
     try:
         connection = h11.Connection(h11.CLIENT)
         fixed = {
@@ -85,11 +87,13 @@ async def exchange(
 
 
 async def _connect(
-    address: Address, hosts: Sequence[str]
+    address: Address, hosts: Sequence[str], secure: ssl.SSLContext | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    secure = ssl.create_default_context() if address.scheme == "https" else None
+    if address.scheme == "http":
+        secure = None
+    # The name is what the certificate is to be of, and the address what was checked.
     name = address.host if secure is not None else None
-    failure: OSError = OSError("it has no address")
+    failure = OSError("it has no address")
     for host in hosts:
         try:
             return await asyncio.open_connection(

@@ -23,6 +23,7 @@ from slimsam_gateway.label_studio.memo import Known, Memo
 from slimsam_gateway.label_studio.prediction import Prediction, read_prediction
 from slimsam_gateway.label_studio_settings import LabelStudioSettings
 from slimsam_gateway.models import require
+from slimsam_gateway.problems import PICTURE_FETCH, PICTURE_SOURCE, Problem
 from slimsam_gateway.record import record_of
 
 PREFIX: Final = "/label-studio"
@@ -69,7 +70,8 @@ class LabelStudio:
 
     async def predict(self, request: Request) -> Response:
         """Give the mask of what was clicked, and nothing where nothing was."""
-        record_of(request.scope).kind = "label-studio"
+        record = record_of(request.scope)
+        record.kind = "label-studio"
 
         async def ask(relay: Relay, body: bytes) -> dict[str, Any]:
             prediction = await asyncio.to_thread(read_prediction, body)
@@ -79,9 +81,15 @@ class LabelStudio:
             masks = await self._masks(relay, prediction)
             return {"results": [await asyncio.to_thread(_result, prediction, masks)]}
 
-        return await self._exchange.answer(
-            request, ask, MAX_BODY_BYTES, "delete some of the task's annotations"
-        )
+        try:
+            return await self._exchange.answer(
+                request, ask, MAX_BODY_BYTES, "delete some of the task's annotations"
+            )
+        except Problem as problem:
+            # Label Studio shows its user the status alone, so it is the log that says more.
+            if problem.kind in (PICTURE_FETCH, PICTURE_SOURCE):
+                record.error = problem.detail
+            raise
 
     async def _masks(self, relay: Relay, prediction: Prediction) -> RelayedMasks:
         url, known = prediction.url, self._memo.get(prediction.url)
