@@ -14,6 +14,7 @@ from slimsam_client.clicks.upload import MAX_BYTES
 from slimsam_client.quoting import quoted_value
 from slimsam_client.transport.options import checked_seconds
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.label_studio_settings import LabelStudioSettings
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 """These names of the machine itself no page on another one can be given by DNS."""
@@ -44,6 +45,7 @@ class GatewaySettings:
         max_requests: pictures and clicks that are under way at once; more are answered 503.
         metrics: whether there is /metrics.
         example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
+        label_studio: the Label Studio whose ML backend this is; None if it is that of none.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -62,6 +64,7 @@ class GatewaySettings:
     max_requests: int = 64
     metrics: bool = False
     example: Path | None = None
+    label_studio: LabelStudioSettings | None = None
 
     def __post_init__(self) -> None:
         for host in self.hosts:
