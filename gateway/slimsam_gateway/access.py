@@ -9,11 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slimsam_gateway.dialects import X_ANYLABELING, dialect_of
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.label_studio import WEBHOOK
 from slimsam_gateway.page_files import is_page
 from slimsam_gateway.problems import PATH
 from slimsam_gateway.record import record_of, refused
 
-OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH, f"{X_ANYLABELING}/health")
+OPEN: Final = ("/health", "/v1", "/v1/openapi.json", PATH, WEBHOOK, f"{X_ANYLABELING}/health")
 """These addresses need no key, and those of the page: they tell what the gateway is, and nothing of
 its users."""
 

@@ -26,6 +26,7 @@ from slimsam_gateway.exchange import Exchange
 from slimsam_gateway.health import Health
 from slimsam_gateway.hosts import HostCheck
 from slimsam_gateway.images import forget, upload
+from slimsam_gateway.label_studio import LabelStudio
 from slimsam_gateway.masks import click
 from slimsam_gateway.metrics import Metrics
 from slimsam_gateway.page_files import PREFIX, Page
@@ -112,6 +113,8 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
         Route("/v1/openapi.json", _fixed("about", JSONResponse(openapi(settings)))),
         Route(PATH, _fixed("about", HTMLResponse(explanation()))),
     ]
+    if settings.label_studio is not None:
+        routes += LabelStudio(settings.label_studio, exchange).routes
     if settings.metrics:
         routes.append(Route("/metrics", _counted(metrics)))
     routed = Starlette(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ipaddress
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,17 +14,19 @@ from typing import Final, NoReturn
 
 import uvicorn
 
-from slimsam_client import SlimSamError
+from slimsam_client import SettingsError, SlimSamError
 from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_connection, count, seconds, tls_of
 from slimsam_client.cli.status import FAILED, OK, USAGE
 from slimsam_gateway.app import create_app
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.label_studio_settings import LabelStudioSettings, read_token
 from slimsam_gateway.listening import listening
 from slimsam_gateway.settings import GatewaySettings
 
 PROGRAM: Final = "slimsam-gateway"
 DEFAULTS: Final = GatewaySettings()
+LABEL_STUDIO_TOKEN: Final = "SLIMSAM_LABEL_STUDIO_TOKEN"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +121,7 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures and clicks under way at once; default: %(default)s",
     )
+    _add_label_studio(parser)
     return parser
 
 
@@ -133,6 +137,53 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print in one line what is wrong."""
         self.exit(USAGE, f"{self.prog}: error: {printable(message)}; see {self.prog} --help\n")
+
+
+def _add_label_studio(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Label Studio")
+    group.add_argument(
+        "--label-studio",
+        metavar="URL",
+        help="be the ML backend of the Label Studio of this origin, at /label-studio",
+    )
+    group.add_argument(
+        "--label-studio-token",
+        metavar="FILE",
+        help="the token by which it hands out its pictures; "
+        f"default: the variable ${LABEL_STUDIO_TOKEN} itself",
+    )
+    group.add_argument(
+        "--picture-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a further origin of pictures, at public addresses; may be repeated",
+    )
+    group.add_argument(
+        "--private-picture-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="the same, at any address; may be repeated",
+    )
+
+
+def _label_studio(options: argparse.Namespace) -> LabelStudioSettings | None:
+    if options.label_studio is None:
+        if options.label_studio_token or options.picture_origin or options.private_picture_origin:
+            raise SettingsError(
+                "--label-studio-token, --picture-origin, --private-picture-origin: expected "
+                "--label-studio beside them, got none"
+            )
+        return None
+    path = options.label_studio_token
+    token = os.environ.get(LABEL_STUDIO_TOKEN, "") if path is None else read_token(path)
+    return LabelStudioSettings(
+        options.label_studio,
+        token,
+        tuple(options.picture_origin),
+        tuple(options.private_picture_origin),
+    )
 
 
 def _settings(options: argparse.Namespace) -> GatewaySettings:
@@ -152,6 +203,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         metrics=options.metrics,
         cvat=options.cvat,
         example=options.example,
+        label_studio=_label_studio(options),
     )
 
 

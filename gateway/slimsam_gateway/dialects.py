@@ -17,6 +17,7 @@ from starlette.responses import Response
 from slimsam_gateway.problems import UNAUTHORIZED, Problem
 
 X_ANYLABELING: Final = "/x-anylabeling"
+LABEL_STUDIO: Final = "/label-studio"
 CVAT: Final = ("/api/functions", "/api/function_invocations")
 
 
@@ -52,7 +53,7 @@ class Dialect:
 
 def dialect_of(path: str) -> Dialect:
     """Give the protocol of an address."""
-    for dialect in (_X_ANYLABELING, _CVAT):
+    for dialect in (_X_ANYLABELING, _LABEL_STUDIO, _CVAT):
         if any(path == one or path.startswith(f"{one}/") for one in dialect.prefixes):
             return dialect
     return _REST
@@ -96,6 +97,14 @@ _X_ANYLABELING: Final = Dialect(
     "Token",
     lambda headers: headers.get("token"),
     _with_code,
+)
+_LABEL_STUDIO: Final = Dialect(
+    (LABEL_STUDIO,),
+    "Authorization",
+    "expected Basic and a key that is known as the password",
+    'Basic realm="slimsam-gateway"',
+    lambda headers: _credentials(headers, "bearer") or _password(headers),
+    Problem.response,
 )
 _CVAT: Final = Dialect(
     CVAT,

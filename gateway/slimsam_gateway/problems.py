@@ -89,6 +89,12 @@ REFUSED: Final = Kind(
     (InvalidRequestError,),
 )
 QUERY: Final = Kind("query", 400, "a parameter of the query is wrong", "change it")
+LABEL_STUDIO: Final = Kind(
+    "label-studio",
+    400,
+    "Label Studio asks for something that cannot be answered",
+    "paste the labeling configuration of the documentation",
+)
 UNAUTHORIZED: Final = Kind(
     "unauthorized",
     401,
@@ -100,6 +106,12 @@ ORIGIN: Final = Kind(
     403,
     "pages of this origin may not ask",
     "have the operator allow it, by --allow-origin",
+)
+PICTURE_SOURCE: Final = Kind(
+    "picture-source",
+    403,
+    "the picture is of an origin that is not configured",
+    "have the operator name it by --picture-origin",
 )
 NOT_KEPT: Final = Kind(
     "not-kept",
@@ -135,6 +147,12 @@ CONTRACT: Final = Kind(
 ACCESS: Final = Kind(
     "access", 502, "the server refuses the gateway", _OPERATOR, (AccessDeniedError,)
 )
+PICTURE_FETCH: Final = Kind(
+    "picture-fetch",
+    502,
+    "the picture could not be fetched",
+    "look at what serves it; the detail says what came",
+)
 BUSY: Final = Kind(
     "busy", 503, "the server takes no more requests for the moment", _LATER, (ServerBusyError,)
 )
@@ -158,8 +176,10 @@ KINDS: Final = (
     SETTINGS,
     REFUSED,
     QUERY,
+    LABEL_STUDIO,
     UNAUTHORIZED,
     ORIGIN,
+    PICTURE_SOURCE,
     NOT_KEPT,
     NOT_FOUND,
     METHOD,
@@ -171,6 +191,7 @@ KINDS: Final = (
     SERVER,
     CONTRACT,
     ACCESS,
+    PICTURE_FETCH,
     BUSY,
     FULL,
     NOT_READY,

@@ -14,6 +14,7 @@ from slimsam_client.clicks.upload import MAX_BYTES
 from slimsam_client.quoting import quoted_value
 from slimsam_client.transport.options import checked_seconds
 from slimsam_gateway.keys import KeyRing
+from slimsam_gateway.label_studio_settings import LabelStudioSettings
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 """These names of the machine itself no page on another one can be given by DNS."""
@@ -45,6 +46,7 @@ class GatewaySettings:
         metrics: whether there is /metrics.
         cvat: whether CVAT finds functions here, as at Nuclio's dashboard.
         example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
+        label_studio: the Label Studio whose ML backend this is; None if it is that of none.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -64,6 +66,7 @@ class GatewaySettings:
     metrics: bool = False
     cvat: bool = False
     example: Path | None = None
+    label_studio: LabelStudioSettings | None = None
 
     def __post_init__(self) -> None:
         for host in self.hosts:

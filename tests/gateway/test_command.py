@@ -151,3 +151,20 @@ def test_version_and_help() -> None:
     for option, expected in (("--version", __version__), ("--help", "--allow-origin")):
         done = subprocess.run([COMMAND, option], capture_output=True, text=True, check=True)
         assert expected in done.stdout
+
+
+def test_label_studio(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token comes by a file or by the environment."""
+    options = ["--server", server.url, "--label-studio", "http://labels.example:8080"]
+    monkeypatch.delenv("SLIMSAM_LABEL_STUDIO_TOKEN", raising=False)
+    assert "Label Studio's token: expected" in refused(*options)
+    assert "--label-studio beside them" in refused("--picture-origin", "https://bucket.example")
+    token = tmp_path / "token"
+    token.write_text("a-token\n")
+    origins = ["--picture-origin", "https://a.example", "--private-picture-origin", "http://b:9000"]
+    with running(*options, "--label-studio-token", token, *origins) as (http, _):
+        assert http.get("/label-studio/health").json()["status"] == "UP"
+    monkeypatch.setenv("SLIMSAM_LABEL_STUDIO_TOKEN", "a-token")
+    with running(*options) as (http, lines):
+        assert http.get("/label-studio/health").json()["status"] == "UP"
+    assert [json.loads(line)["kind"] for line in lines] == ["label-studio"]

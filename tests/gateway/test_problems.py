@@ -195,7 +195,7 @@ def test_a_mistake_of_the_gateway_itself(
 
 
 def test_addresses_and_methods_that_there_are_not(gateway: Gateway) -> None:
-    for path in ("/", "/v1/", "/v2/images", "/v1/images/", "/metrics", "/docs"):
+    for path in ("/page/", "/v1/", "/v2/images", "/v1/images/", "/metrics", "/docs"):
         assert kind(gateway.problem("GET", path)) == "not-found"
     answer = gateway.http.get("/v1/images")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

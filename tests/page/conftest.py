@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +89,15 @@ def sam(server: FakeServer) -> Iterator[SlimSam]:
 @pytest.fixture(scope="session")
 def picture() -> bytes:
     return encoded(drawn())
+
+
+@pytest.fixture(scope="package")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `node/` names, installed."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    directory = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(Path(__file__).parent / "node" / name, directory)
+    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=directory, check=True)
+    return directory / "node_modules"

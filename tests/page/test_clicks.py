@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from page_pictures import BOX, DISC, GROUND, STRIPE
@@ -187,3 +189,26 @@ def test_a_zoomed_and_moved_picture_is_clicked_where_it_is(opened: Visitor) -> N
     opened.press("f")
     opened.saw(*STRIPE)
     opened.saw(*DISC, there=False)
+
+
+def test_fingers_tap_and_pinch(come: Callable[..., Visitor], picture: bytes) -> None:
+    visitor = come(has_touch=True, viewport={"width": 390, "height": 844})
+    visitor.open(("drawn.png", picture))
+    visitor.page.touchscreen.tap(*visitor.place(*STRIPE))
+    visitor.answered()
+    visitor.page.locator("[data-tool=exclude]").tap()
+    visitor.page.touchscreen.tap(*visitor.place(200, 420))
+    visitor.answered()
+    sent = visitor.prompts()
+    assert [prompt["labels"] for prompt in sent] == [[1], [1, 0]]
+    assert np.abs(np.subtract(sent[1]["points"], [STRIPE, (200, 420)])).max() <= 2
+
+    (x, y), before = visitor.place(*DISC), visitor.place(*BOX)
+    session = visitor.page.context.new_cdp_session(visitor.page)
+    for kind, reach in [("Start", 20), ("Move", 40), ("Move", 60)]:
+        fingers = [{"x": x - reach, "y": y, "id": 0}, {"x": x + reach, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": fingers})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    visitor.until(lambda: visitor.place(*BOX)[0] - x > 2.5 * (before[0] - x))
+    assert visitor.place(*DISC) == pytest.approx((x, y), abs=2)
+    assert len(visitor.prompts()) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,19 @@ from visitor import Visitor
 
 from slimsam_client.drawing.colors import distinct_colors
 from slimsam_client.encodings import rle_area, to_box, to_json_rle, to_rle
+from slimsam_gateway.page_files import DIRECTORY
+
+TYPES = (
+    "--noEmit --allowJs --checkJs --strict --noUnusedLocals --noUnusedParameters --target es2022 "
+    "--module esnext --moduleResolution bundler --lib es2023,dom,dom.iterable"
+).split()
+
+
+def test_the_types_that_the_comments_say_are_right(node_modules: Path) -> None:
+    compiler = node_modules / "typescript/bin/tsc"
+    command = ["node", compiler, *TYPES, DIRECTORY / "main.js"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def masks() -> list[Any]:

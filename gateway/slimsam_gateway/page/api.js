@@ -1,7 +1,7 @@
 /** The gateway's calls. */
 
 /** @typedef {{counts: string, score: number}} Mask compressed counts of COCO's RLE; the model's own estimate. */
-/** @typedef {Mask & {point: number[]}} Record a mask of everything mode, and the grid's point that gave it. */
+/** @typedef {Mask & {point: number[]}} MaskRecord a mask of everything mode, and the grid's point that gave it. */
 
 /** What the gateway says is wrong, in its words. */
 export class Problem extends Error {
@@ -59,7 +59,7 @@ export class Api {
    * @param {string} id
    * @param {Blob} file that was uploaded.
    * @param {AbortSignal} [signal]
-   * @returns {Promise<Record[]>}
+   * @returns {Promise<MaskRecord[]>}
    */
   async everything(id, file, signal) {
     const path = `v1/images/${id}/everything`;

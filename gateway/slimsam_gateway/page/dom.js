@@ -13,7 +13,7 @@ export function element(id) {
 /**
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
- * @param {Partial<HTMLElementTagNameMap[Name]> & {attributes?: Record<string, string>}} [properties]
+ * @param {Record<string, any> & {attributes?: Record<string, string>}} [properties]
  * @param {...(Node | string)} children
  * @returns {HTMLElementTagNameMap[Name]}
  */

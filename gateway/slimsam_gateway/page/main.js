@@ -23,6 +23,7 @@ import {
 /**
  * @typedef {import("./work.js").Item} Item
  * @typedef {import("./work.js").Work} Work
+ * @typedef {"include" | "exclude" | "box" | "pan"} Tool
  */
 
 const PREVIEW = "preview";
@@ -49,7 +50,7 @@ let pictures = [];
 let current = null;
 /** The one that is opened last; it is current once it is decoded. @type {Picture | null} */
 let wanted = null;
-/** @type {"include" | "exclude" | "box" | "pan"} */
+/** @type {Tool} */
 let tool = "include";
 /** What a click would give. @type {import("./api.js").Mask | null} */
 let preview = null;
@@ -340,7 +341,7 @@ function done() {
   if (work().selected !== null) replace(selecting(work(), null));
 }
 
-/** @param {typeof tool} next */
+/** @param {Tool} next */
 function choose(next) {
   tool = next;
   corner = null;
@@ -721,7 +722,7 @@ watchKeys(stage.element, commands, () =>
   /** @type {HTMLInputElement} */ (element("single-keys")).checked);
 for (const button of document.querySelectorAll("[data-tool]")) {
   button.addEventListener("click", () =>
-    choose(/** @type {typeof tool} */ (button.getAttribute("data-tool"))));
+    choose(/** @type {Tool} */ (button.getAttribute("data-tool"))));
 }
 listen("undo", undo);
 listen("redo", redo);

@@ -54,7 +54,7 @@ export function showLabels(labels, used, actions) {
         type: "color",
         value: color,
         attributes: { "aria-label": `Color of ${name}` },
-        onchange: (event) =>
+        onchange: (/** @type {Event} */ event) =>
           actions.recolor(name, /** @type {HTMLInputElement} */ (event.target).value),
       }));
     }
@@ -121,9 +121,9 @@ function newRow(id, actions) {
     make("input", {
       type: "text", maxLength: 100, placeholder: "no label", autocomplete: "off",
       attributes: { "aria-label": `Label of object ${id}`, list: "label-names" },
-      onchange: (event) =>
+      onchange: (/** @type {Event} */ event) =>
         actions.relabel(id, /** @type {HTMLInputElement} */ (event.target).value),
-      onkeydown: (event) => {
+      onkeydown: (/** @type {KeyboardEvent} */ event) => {
         if (event.key === "Enter") /** @type {HTMLInputElement} */ (event.target).blur();
       },
     }),

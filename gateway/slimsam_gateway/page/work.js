@@ -130,7 +130,7 @@ export function selecting(work, id) {
  * Add what everything mode has found. A click on one of them goes on from its point of the grid.
  *
  * @param {Work} work
- * @param {import("./api.js").Record[]} records
+ * @param {import("./api.js").MaskRecord[]} records
  * @param {string} label
  * @returns {Work}
  */

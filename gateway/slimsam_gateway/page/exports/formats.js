@@ -12,7 +12,7 @@ export const UNLABELLED = "object";
  * @typedef {{
  *   name: string, width: number, height: number, objects: Saved[], file: () => Promise<Blob>,
  * }} Annotated a picture with objects.
- * @typedef {{name: string, bytes: Uint8Array}} File
+ * @typedef {{name: string, bytes: Uint8Array<ArrayBuffer>}} File
  */
 
 /** @type {Record<string, (pictures: Annotated[]) => Promise<File[]>>} */
@@ -126,7 +126,7 @@ async function labelme(pictures) {
  * Make a PNG of each object that is somewhere.
  *
  * @param {Annotated[]} pictures
- * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array>} make
+ * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array<ArrayBuffer>>} make
  */
 async function eachObject(pictures, make) {
   const files = [];

@@ -8,7 +8,7 @@ const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
  * @param {Uint8Array} pixels a byte per pixel, row after row; 0 is outside.
  * @param {number} width
  * @param {number} height
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function maskPng(pixels, width, height) {
   const header = new DataView(new ArrayBuffer(13));
@@ -34,7 +34,7 @@ export async function maskPng(pixels, width, height) {
 
 /**
  * @param {string} type
- * @param {Uint8Array} data
+ * @param {Uint8Array<ArrayBuffer>} data
  */
 function chunk(type, data) {
   const bytes = new Uint8Array(12 + data.length);
@@ -46,7 +46,7 @@ function chunk(type, data) {
   return bytes;
 }
 
-/** @param {Uint8Array[]} parts */
+/** @param {Uint8Array<ArrayBuffer>[]} parts */
 function joined(parts) {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;

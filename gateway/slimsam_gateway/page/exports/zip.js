@@ -8,7 +8,7 @@ const VERSION = 20;
 const DATE = (1 << 5) | 1;
 
 /**
- * @param {{name: string, bytes: Uint8Array}[]} files
+ * @param {{name: string, bytes: Uint8Array<ArrayBuffer>}[]} files
  * @returns {Blob}
  */
 export function zip(files) {
