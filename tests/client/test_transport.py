@@ -33,6 +33,7 @@ from slimsam_client.cli import main
 from slimsam_client.testing import FakeServer
 from slimsam_client.transport import options
 from slimsam_client.transport.proxies import proxy_of
+from slimsam_client.transport.retries import should_retry
 from slimsam_client.transport.status import Status, from_status
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -185,6 +186,13 @@ def test_a_request_whose_models_process_died_is_sent_once_more(
     with pytest.raises(ServerError, match="Stub process"):
         sam.embed(IMAGE)
     assert len(fake.requests) == 4
+
+
+def test_a_connection_that_breaks_before_any_answer_is_made_once_more() -> None:
+    broke = Status("UNAVAILABLE", "sendmsg: Broken pipe (32)")
+    assert should_retry(broke, 1, answered=False) and not should_retry(broke, 2, answered=False)
+    nobody = Status("UNAVAILABLE", "failed to connect to all addresses; last error: Broken pipe")
+    assert not should_retry(nobody, 0, answered=False)
 
 
 def test_a_server_that_is_away_for_long_is_waited_for(connect: Any, fake: FakeServer) -> None:

@@ -45,6 +45,8 @@ def should_retry(status: Status, broken: int, answered: bool) -> bool:
         broken: how many connections have broken with it under way, this one included, and how many
             models' processes have died.
         answered: whether the server has ever answered: one that never did is probably not there,
-            and that is said at once.
+            and that is said at once. Who broke a connection was there; and in a forked process
+            gRPC 1.67 may shut a new connection down in place of one of its parent's.
     """
-    return status.is_transient and (answered or status.busy) and broken <= MAX_BROKEN
+    there = answered or status.busy or status.broke
+    return status.is_transient and there and broken <= MAX_BROKEN
