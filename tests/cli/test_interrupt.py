@@ -67,5 +67,7 @@ def test_a_pipe_that_nothing_comes_through(process: Process, tmp_path: Path) -> 
     os.mkfifo(pipe)
     line = ("segment", pipe, "--point", "9,9", "--url", "127.0.0.1:1")
     with process(*line) as running:
-        with pipe.open("wb"):  # waits until the command reads
+        with pipe.open("wb"):  # waits until the command opens it
+            # A signal between Python's last look and its read would wait for the read's end.
+            time.sleep(1)
             interrupt(running)

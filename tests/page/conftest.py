@@ -32,8 +32,8 @@ OPTIONS = [
 Come = Callable[..., Visitor]
 
 
-# Of the package: while playwright runs, its thread has an event loop, which other tests start.
-@pytest.fixture(scope="package")
+# Of the module: while playwright runs, its thread has an event loop, and tests elsewhere start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
