@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import numpy as np
 import uvicorn
 from PIL import Image, ImageDraw
+from skimage import data
 
 from slimsam_gateway import GatewaySettings, create_app
 from slimsam_gateway.listening import listening
@@ -137,3 +139,10 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
+
+
+def turned() -> bytes:
+    """A JPEG of a phone that was held upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)

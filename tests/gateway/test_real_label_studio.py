@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from picture_site import Site, picture_site
 from PIL import Image
-from running_gateway import Gateway, encoded, serving
+from running_gateway import Gateway, encoded, serving, turned
 from skimage import data
 
 from slimsam_client import SlimSam, load_image
@@ -38,13 +38,6 @@ def real(demo_server: EmbeddedServer, studio: Site) -> Iterator[Gateway]:
     with serving(GatewaySettings(url=url, timeout=120, label_studio=settings)) as gateway:
         gateway.http.timeout = 300
         yield gateway
-
-
-def turned() -> bytes:
-    """A JPEG of a phone that was held upright."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)
 
 
 PICTURES = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from running_gateway import Gateway, encoded, kind, serving
+from running_gateway import Gateway, encoded, kind, serving, turned
 from skimage import data
 
 from slimsam_client import GenerateSettings, SlimSam, load_image
@@ -38,13 +38,6 @@ def real(demo_server: EmbeddedServer) -> Iterator[Gateway]:
 def sam(demo_server: EmbeddedServer) -> Iterator[SlimSam]:
     with SlimSam(demo_server.grpc_url, timeout=300) as client:
         yield client
-
-
-def turned() -> bytes:
-    """A JPEG of a phone that was held upright."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)
 
 
 PICTURES = {
