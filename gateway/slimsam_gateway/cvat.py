@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from slimsam_client.relay import KeptImage, Relay, RelayedMasks
 from slimsam_gateway import json_pictures
 from slimsam_gateway.exchange import Exchange
 from slimsam_gateway.models import require
-from slimsam_gateway.problems import NOT_FOUND, Problem
+from slimsam_gateway.problems import CONTENT, NOT_FOUND, Problem
 from slimsam_gateway.queries import check_names
 from slimsam_gateway.record import record_of
 
@@ -33,6 +34,8 @@ KIND: Final = "cvat"
 CLICKS: Final = "slimsam"
 EVERYTHING: Final = "slimsam-everything"
 LABEL: Final = "object"
+MAX_DETECTION_BYTES: Final = 2**26
+"""Of all masks of a picture: a thousand that span a large one would be gigabytes."""
 NAME_HEADER: Final = "x-nuclio-function-name"
 
 
@@ -91,14 +94,14 @@ async def invocation(request: Request, exchange: Exchange) -> Response:
     name = _known(request.headers.get(NAME_HEADER, ""))
     limits = exchange.settings
 
-    async def ask(relay: Relay, body: bytes) -> bytes | list[dict[str, Any]]:
+    async def ask(relay: Relay, body: bytes) -> bytes:
         picture, content = await asyncio.to_thread(json_pictures.read, body, limits)
         if name == EVERYTHING:
             await require(relay, IMAGE, AUTOMATIC)
             # The server alone can make the id that it compares.
             kept = await relay.upload(picture)
             _, records = await relay.generate(kept.image_id, picture, GenerateSettings())
-            return await asyncio.to_thread(lambda: [_detection(record) for record in records])
+            return await asyncio.to_thread(_as_detections, records)
         prompt = json_pictures.written(prompt_of(content), limits.max_prompt_bytes)
         answer = await json_pictures.click(relay, picture, prompt)
         return await asyncio.to_thread(_as_rows, *answer)
@@ -176,14 +179,30 @@ def _row(pixels: NDArray[np.bool_]) -> bytes:
     return text.tobytes()
 
 
-def _detection(record: MaskRecord) -> dict[str, Any]:
-    """Give a mask as CVAT has it: the pixels of its box, row after row, and the box's corners."""
+def _as_detections(records: Iterable[MaskRecord]) -> bytes:
+    """Write masks as a list of JSON objects.
+
+    Raises:
+        Problem: they are longer than `MAX_DETECTION_BYTES`: each pixel of each box takes two.
+    """
+    found, total = [], 0
+    for record in records:
+        found.append(_detection(record))
+        total += len(found[-1])
+        if total > MAX_DETECTION_BYTES:
+            raise Problem(
+                CONTENT,
+                f"masks: expected at most {MAX_DETECTION_BYTES:,} bytes of JSON together, got "
+                f"more; {json_pictures.ADVICE}",
+            )
+    return b"[" + b",".join(found) + b"]"
+
+
+def _detection(record: MaskRecord) -> bytes:
+    """Write a mask as CVAT has it: the pixels of its box, row after row, and the box's corners."""
     mask = record.segmentation
     x0, y0, x1, y1 = to_box(mask) or (0, 0, 1, 1)
-    pixels = mask[y0:y1, x0:x1].astype(np.uint8).ravel().tolist()
-    return {
-        "confidence": str(record.predicted_iou),
-        "label": LABEL,
-        "type": "mask",
-        "mask": [*pixels, x0, y0, x1 - 1, y1 - 1],
-    }
+    pixels = _row(mask[y0:y1, x0:x1].ravel())[:-1]
+    content = {"confidence": str(record.predicted_iou), "label": LABEL, "type": "mask"}
+    head = json.dumps(content, separators=(",", ":")).encode()[:-1]
+    return head + b',"mask":' + pixels + f",{x0},{y0},{x1 - 1},{y1 - 1}]}}".encode()

@@ -15,6 +15,7 @@ from running_gateway import Gateway
 
 from slimsam_client import SlimSam
 from slimsam_client.testing import FakeServer
+from slimsam_gateway import cvat as cvat_module
 from slimsam_gateway.keys import KeyRing
 
 CLICK = {"pos_points": [[90, 90]], "neg_points": [], "obj_bbox": None}
@@ -120,6 +121,18 @@ def test_everything_is_that_of_the_sdk(cvat: Gateway, server: FakeServer, pictur
         assert float(one["confidence"]) == record.predicted_iou
         found = decoded(one["mask"], record.segmentation.shape)
         np.testing.assert_array_equal(found, record.segmentation)
+
+
+def test_everything_has_an_end_in_bytes(
+    cvat: Gateway, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = invoke(cvat, with_picture(picture), "slimsam-everything")
+    size = len(whole.content) - len("[]") - (len(whole.json()) - 1)
+    monkeypatch.setattr(cvat_module, "MAX_DETECTION_BYTES", size)
+    assert invoke(cvat, with_picture(picture), "slimsam-everything").content == whole.content
+    monkeypatch.setattr(cvat_module, "MAX_DETECTION_BYTES", size - 1)
+    answer = invoke(cvat, with_picture(picture), "slimsam-everything")
+    assert answer.status_code == 413 and "reduce the picture" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
