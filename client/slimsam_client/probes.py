@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -47,6 +48,23 @@ PROBES: Final[dict[str, Callable[[SlimSam, float], object]]] = {
     INFO.name: lambda sam, seconds: sam.model_info(),
 }
 """Each model is asked by one of these, with a client and the seconds that are its timeout."""
+
+
+def probe_model(sam: SlimSam, model: str, seconds: float) -> None:
+    """Have a model answer once; an answer that its process has died is not asked for again.
+
+    Args:
+        sam: a client of the server, with this timeout.
+        model: a key of `PROBES`.
+        seconds: the timeout.
+
+    Raises:
+        SlimSamError: what came instead of an answer.
+    """
+    probing = sam.with_options()
+    options = replace(probing._options, are_probes=True)
+    probing._settings = replace(probing._settings, options=options)
+    PROBES[model](probing, seconds)
 
 
 def _click() -> Operation[None]:

@@ -16,7 +16,7 @@ from slimsam_client import (
     Tls,
 )
 from slimsam_client.contract import ENSEMBLE
-from slimsam_client.probes import PROBES
+from slimsam_client.probes import probe_model
 
 FIRST_PROBE_SECONDS: Final = 60.0
 """How long the first inference after a start may take."""
@@ -34,7 +34,7 @@ def ask(sam: SlimSam, model: str, seconds: float) -> SlimSamError | None:
         None if it answered, else what came instead.
     """
     try:
-        PROBES[model](sam, seconds)
+        probe_model(sam, model, seconds)
     except SlimSamError as error:
         return error
     return None

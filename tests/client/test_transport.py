@@ -28,8 +28,10 @@ from slimsam_client import (
     ServerError,
     ServerUnavailableError,
     SettingsError,
+    SlimSam,
 )
 from slimsam_client.cli import main
+from slimsam_client.probes import probe_model
 from slimsam_client.testing import FakeServer
 from slimsam_client.transport import options
 from slimsam_client.transport.proxies import proxy_of
@@ -186,6 +188,15 @@ def test_a_request_whose_models_process_died_is_sent_once_more(
     with pytest.raises(ServerError, match="Stub process"):
         sam.embed(IMAGE)
     assert len(fake.requests) == 4
+
+
+def test_a_probe_is_not_sent_again_when_the_models_process_died(fake: FakeServer) -> None:
+    with SlimSam(fake.url, 60) as sam:
+        fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, STUB_DIED)
+        with pytest.raises(ServerError, match="Stub process"):
+            probe_model(sam, "slimsam_encoder", 60)
+        assert len(fake.requests) == 1
+        sam.embed(IMAGE)  # the client itself goes on as before
 
 
 def test_a_connection_that_breaks_before_any_answer_is_made_once_more() -> None:

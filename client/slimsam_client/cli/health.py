@@ -24,7 +24,7 @@ from slimsam_client.errors import (
     ServerUnavailableError,
     SlimSamError,
 )
-from slimsam_client.probes import PROBES
+from slimsam_client.probes import probe_model
 
 DISPENSABLE: Final = {
     AUTOMATIC.name: "clients run everything mode themselves",
@@ -99,7 +99,7 @@ def examine(sam: SlimSam, model: str, seconds: float) -> ModelHealth:
     """
     start = time.perf_counter()
     try:
-        PROBES[model](sam, seconds)
+        probe_model(sam, model, seconds)
     except ServerUnavailableError:
         raise
     except ModelNotReadyError as error:

@@ -9,6 +9,7 @@ from slimsam_client.calls import Call
 from slimsam_client.contract import Arrays
 from slimsam_client.errors import SlimSamError
 from slimsam_client.transport.exchange import Exchange, Rpc
+from slimsam_client.transport.retries import MAX_BROKEN
 from slimsam_client.transport.shared_memory.layout import Layout, lay_out
 from slimsam_client.transport.shared_memory.pool import RegionPool
 from slimsam_client.transport.shared_memory.region import Region
@@ -19,7 +20,9 @@ Lent = AbstractContextManager[Arrays]
 """An answer's arrays have no batch axis, and may be used as long as the context lasts."""
 
 
-def infer(call: Call, url: str, request_id: str, regions: RegionPool | None) -> Exchange[Lent]:
+def infer(
+    call: Call, url: str, request_id: str, regions: RegionPool | None, broken: int = 0
+) -> Exchange[Lent]:
     """Have a model answer.
 
     Args:
@@ -27,8 +30,9 @@ def infer(call: Call, url: str, request_id: str, regions: RegionPool | None) -> 
         url: address of the server, for messages.
         request_id: id of the request, for the server's log.
         regions: shared memory for large tensors; None sends them in messages.
+        broken: how many connections count as broken with it, or models' processes as died, before
+            it is sent: see `MAX_BROKEN`.
     """
-    broken = 0
     layout = {} if regions is None else lay_out(call.spec, call.arrays)
     if regions is not None and layout:
         region = None
@@ -40,7 +44,9 @@ def infer(call: Call, url: str, request_id: str, regions: RegionPool | None) -> 
                 regions.retire_free()  # a restarted server knows none of them
             elif not _is_transient(error):
                 raise
-            broken = _has_broken(error)
+            broken += _has_broken(error)
+            if broken > MAX_BROKEN:
+                raise
         # A request that carries its tensors needs nothing that a server can lose, so it is repeated
         # while the server is away. The next request takes a region again.
     request = to_request(call, request_id=request_id)

@@ -34,11 +34,14 @@ class RequestOptions:
         timeout: seconds that one request may take: queueing, transport and retries included.
         headers: gRPC metadata, or a function that gives it.
         request_id: the id of the requests; None makes one for each.
+        are_probes: whether the requests ask after the model's health, so that its process that has
+            died is an answer to them: sent again, they would reach another instance of the model.
     """
 
     timeout: float
     headers: Headers | None = None
     request_id: str | None = None
+    are_probes: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timeout", checked_seconds(self.timeout))
@@ -52,10 +55,11 @@ class RequestOptions:
         self, timeout: float | None, headers: Headers | None, request_id: str | None
     ) -> RequestOptions:
         """Give these options with the arguments that are not None in place of the former ones."""
-        return RequestOptions(
-            self.timeout if timeout is None else timeout,
-            self.headers if headers is None else headers,
-            self.request_id if request_id is None else request_id,
+        return replace(
+            self,
+            timeout=self.timeout if timeout is None else timeout,
+            headers=self.headers if headers is None else headers,
+            request_id=self.request_id if request_id is None else request_id,
         )
 
     def for_generate(self, timeout: float | None, on_server: bool) -> RequestOptions:
