@@ -35,7 +35,7 @@ from slimsam_client.probes import probe_model
 from slimsam_client.testing import FakeServer
 from slimsam_client.transport import options
 from slimsam_client.transport.proxies import proxy_of
-from slimsam_client.transport.retries import should_retry
+from slimsam_client.transport.retries import REVIVAL_SECONDS, Breakages, should_retry
 from slimsam_client.transport.status import Status, from_status
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -177,17 +177,35 @@ STUB_DIED = "Stub process 'slimsam_encoder_0_0' is not healthy."
 
 
 @pytest.mark.parametrize("said", [STUB_DIED, f"ServerError: slimsam_encoder: {STUB_DIED}"])
-def test_a_request_whose_models_process_died_is_sent_once_more(
+def test_a_request_whose_models_process_died_waits_for_another(
     said: str, connect: Any, fake: FakeServer
 ) -> None:
     sam = connect(fake.url, 60)
-    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, said)
-    sam.embed(IMAGE)
-    assert len(fake.requests) == 2
     fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, said, times=3)
+    sam.embed(IMAGE)
+    assert len(fake.requests) == 4
+
+
+def test_a_request_with_which_two_processes_died_is_not_sent_again(
+    connect: Any, fake: FakeServer
+) -> None:
+    sam = connect(fake.url, 60)
+    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, STUB_DIED)
+    fake.fail("slimsam_encoder", grpc.StatusCode.UNAVAILABLE, "model not ready")
+    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, STUB_DIED)
     with pytest.raises(ServerError, match="Stub process"):
         sam.embed(IMAGE)
-    assert len(fake.requests) == 4
+    assert len(fake.requests) == 3
+
+
+def test_a_model_whose_process_has_died_is_not_waited_for_long() -> None:
+    died = Status("INTERNAL", STUB_DIED)
+    breakages = Breakages(0)
+    for now in (100, 105, 100 + REVIVAL_SECONDS):
+        breakages.note(died, now)
+        assert should_retry(died, breakages.count, answered=True)
+    breakages.note(died, 101 + REVIVAL_SECONDS)
+    assert not should_retry(died, breakages.count, answered=True)
 
 
 def test_a_probe_is_not_sent_again_when_the_models_process_died(fake: FakeServer) -> None:
@@ -265,7 +283,7 @@ for call in (
     lambda: sam.segment([image] * 6, points=[[(1, 1)]] * 6),
     lambda: sam.embed(image),
 ):
-    print("begins", flush=True)
+    sys.stdin.readline()
     try:
         call()
     except KeyboardInterrupt:
@@ -320,13 +338,17 @@ def test_the_main_thread_takes_no_lock_that_an_interrupt_could_leave_taken(
 @pytest.mark.skipif(os.name != "posix", reason="signals are Unix's")
 def test_an_interrupt_cancels_what_is_under_way(fake: FakeServer) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, fake.url], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED, fake.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=1,
+        text=True,
     ) as process:
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
         for count in (2, 2, 1):
             before = len(fake.requests)
             fake.delay("slimsam_encoder", 300, times=count)
-            assert process.stdout.readline() == "begins\n"
+            process.stdin.write("begin\n")
             wait_until(lambda: len(fake.requests) == before + count)  # noqa: B023
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "interrupted\n"

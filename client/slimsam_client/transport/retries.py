@@ -20,6 +20,9 @@ MAX_BROKEN: Final = 1
 """A request is not sent again if more connections than this broke with it under way, or models'
 processes died: it may be the reason, and would end one after the other. A server that stops breaks
 one, too."""
+REVIVAL_SECONDS: Final = 10.0
+"""How long a model whose process has died is given: a supervisor has stopped its server by then.
+Triton by itself starts no such process again."""
 
 
 def backoffs(longest: float = MAX_BACKOFF) -> Iterator[float]:
@@ -35,6 +38,40 @@ def backoffs(longest: float = MAX_BACKOFF) -> Iterator[float]:
     while True:
         yield backoff * random.uniform(0.5, 1.0)
         backoff = min(2 * backoff, longest)
+
+
+class Breakages:
+    """How often something broke with a request under way: a connection, or a model's process.
+
+    Args:
+        count: how often before.
+
+    Attributes:
+        count: how often, up to now.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._dead_since: float | None = None
+
+    def note(self, status: Status, now: float) -> None:
+        """Take the status in which an attempt ended.
+
+        A model whose process has died gives the same answer until its server is started again, so
+        such answers in a row are of one death, for `REVIVAL_SECONDS`.
+
+        Args:
+            status: the status.
+            now: the time, in seconds of time.monotonic.
+        """
+        if not status.stub_died:
+            self._dead_since = None
+            self.count += status.broke
+        elif self._dead_since is None:
+            self._dead_since = now
+            self.count += 1
+        elif now - self._dead_since > REVIVAL_SECONDS:
+            self.count = MAX_BROKEN + 1
 
 
 def should_retry(status: Status, broken: int, answered: bool) -> bool:

@@ -16,7 +16,7 @@ from slimsam_client.calls import Done, advance
 from slimsam_client.errors import ContractError, SlimSamError
 from slimsam_client.transport.congestion import CongestionWindow
 from slimsam_client.transport.exchange import Attempt, Attempts, Exchange, Pause, Rpc
-from slimsam_client.transport.retries import MAX_BUSY_BACKOFF, backoffs, should_retry
+from slimsam_client.transport.retries import MAX_BUSY_BACKOFF, Breakages, backoffs, should_retry
 from slimsam_client.transport.status import Status, from_status
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Sender:
     def call(self, rpc: Rpc, deadline: float, check: Check | None = None) -> Attempts[Any]:
         """Send a request, and again while the server is away or busy and there is time left."""
         away, busy = backoffs(), backoffs(MAX_BUSY_BACKOFF)
-        broken = rpc.broken
+        broken = Breakages(rpc.broken)
         before: Status | None = None
         window = self._windows[_model_of(rpc)]
         inside = answered = False
@@ -108,9 +108,9 @@ class Sender:
                 if status.is_transient:
                     inside = window.shrink(status)
                 pause = next(busy if status.busy else away)
-                broken += status.may_be_poison
+                broken.note(status, time.monotonic())
                 in_time = time.monotonic() + pause + LEAST_ATTEMPT < deadline
-                retry = rpc.retry and should_retry(status, broken, self.answered)
+                retry = rpc.retry and should_retry(status, broken.count, self.answered)
                 if not (retry and in_time):
                     lives = status.is_transient and (yield from self._lives(status))
                     raise from_status(status, self.url, lives, _id_of(rpc)) from status
