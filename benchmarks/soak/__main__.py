@@ -146,6 +146,7 @@ async def outcome(job: Job, sam: AsyncSlimSam) -> str:
         right = await asyncio.wait_for(job.run(sam), TIMEOUT + 10)
         return "right" if right else f"WRONG answer to {job.kind}"
     except SlimSamError as error:
+        print(f"{job.kind}: {type(error).__name__}: {error}", file=sys.stderr)
         return type(error).__name__
     except asyncio.TimeoutError:
         return "WRONG: hung"
