@@ -176,6 +176,16 @@ def test_a_request_that_ends_servers_ends_two(connect: Any, fake: FakeServer) ->
 STUB_DIED = "Stub process 'slimsam_encoder_0_0' is not healthy."
 
 
+STOPPING = "slimsam_encoder: Model slimsam_encoder - Error when running inference: Server not ready"
+
+
+def test_a_model_that_asks_another_while_the_server_stops(connect: Any, fake: FakeServer) -> None:
+    sam = connect(fake.url, 60)
+    fake.fail("slimsam_encoder", grpc.StatusCode.INTERNAL, STOPPING, times=3)
+    sam.embed(IMAGE)
+    assert len(fake.requests) == 4
+
+
 @pytest.mark.parametrize("said", [STUB_DIED, f"ServerError: slimsam_encoder: {STUB_DIED}"])
 def test_a_request_whose_models_process_died_waits_for_another(
     said: str, connect: Any, fake: FakeServer
@@ -206,6 +216,14 @@ def test_a_model_whose_process_has_died_is_not_waited_for_long() -> None:
         assert should_retry(died, breakages.count, answered=True)
     breakages.note(died, 101 + REVIVAL_SECONDS)
     assert not should_retry(died, breakages.count, answered=True)
+
+
+def test_a_process_that_died_and_the_end_of_its_server_are_one_breakage() -> None:
+    died, broke = Status("INTERNAL", STUB_DIED), Status("UNAVAILABLE", "Socket closed")
+    breakages = Breakages(0)
+    for status, count in ((died, 1), (broke, 1), (broke, 2)):
+        breakages.note(status, 100)
+        assert breakages.count == count
 
 
 def test_a_probe_is_not_sent_again_when_the_models_process_died(fake: FakeServer) -> None:

@@ -146,8 +146,8 @@ def test_objects_are_labelled_hidden_selected_and_deleted(opened: Visitor) -> No
     label.fill("frame")
     label.press("Enter")
     page.get_by_label("Color of frame").fill("#ff8800")
-    opened.saw(*BOX)
-    assert opened.shown(*BOX)[:3] == pytest.approx([0xFF, 0x88, 0x00], abs=3)
+    orange = pytest.approx([0xFF, 0x88, 0x00], abs=3)
+    opened.until(lambda: opened.shown(*BOX)[:3] == orange)
     dataset = opened.annotations()
     names = {category["id"]: category["name"] for category in dataset["categories"]}
     labels = [names[annotation["category_id"]] for annotation in dataset["annotations"]]

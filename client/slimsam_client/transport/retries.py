@@ -58,15 +58,16 @@ class Breakages:
         """Take the status in which an attempt ended.
 
         A model whose process has died gives the same answer until its server is started again, so
-        such answers in a row are of one death, for `REVIVAL_SECONDS`.
+        such answers in a row are of one death, for `REVIVAL_SECONDS`, and so is the connection that
+        breaks as that server is stopped.
 
         Args:
             status: the status.
             now: the time, in seconds of time.monotonic.
         """
         if not status.stub_died:
+            self.count += status.broke and self._dead_since is None
             self._dead_since = None
-            self.count += status.broke
         elif self._dead_since is None:
             self._dead_since = now
             self.count += 1

@@ -143,6 +143,9 @@ class Status(Exception):
         """
         if self.busy or self.stub_died:
             return True
+        # Triton answers this to a model that asks another one when it has begun to stop.
+        if self.code == "INTERNAL" and "Server not ready" in self.details:
+            return True
         if self.code == "UNAVAILABLE":
             return not self.denied
         # Triton 2.51 answers this between unloading its models and closing its port.
