@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple
@@ -12,17 +13,19 @@ import numpy as np
 import pytest
 from skimage import data
 
-from benchmarks.resident_memory import peak_mib
+from benchmarks.resident_memory import peak_mib, reset_peak, resident_mib
 from slimsam_client import AsyncSlimSam, GenerateSettings, MaskRecord, SlimSam
 from slimsam_client.calls import Call
 from slimsam_client.contract import (
     BULK_DECODER,
+    CLICK,
     CONTINUED_PRIORITY,
     DECODER,
     ENSEMBLE,
     MAX_PROMPTS,
     ModelSpec,
 )
+from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
 from slimsam_client.transport.status import Status
 from slimsam_client.transport.tensors import to_request
@@ -30,6 +33,9 @@ from slimsam_server import EmbeddedServer
 
 COUNT = 500
 MAX_RESIDENT_MIB = 1.2e9 / 2**20
+MANY = 5000
+MOST_GROWN_MIB = 1e9 / 2**20
+PROMPT = json.dumps({"points": [[[5, 5]]]})
 SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 
 FRAME = {
@@ -116,6 +122,25 @@ def test_what_the_queue_has_no_room_for_is_refused(kind: str, server: EmbeddedSe
     assert peak_mib(server.processes()[:1]) < MAX_RESIDENT_MIB
     with SlimSam(server.grpc_url, timeout=120) as sam:  # nothing stays behind
         assert sam.segment(np.zeros((64, 64, 3), np.uint8), [(5, 5)]).masks.shape == (3, 64, 64)
+
+
+def test_five_thousand_clicks_at_once_take_no_gigabyte(server: EmbeddedServer) -> None:
+    with SlimSam(server.grpc_url, timeout=120) as sam:
+        image = sam.upload(data.coffee())
+        sam.predict(image, [(5, 5)])
+    arrays = {"image_id": bytes_tensor([image.image_id]), "prompt": bytes_tensor([PROMPT])}
+    request = body(Call(CLICK, arrays))
+    pids = server.processes()
+    reset_peak(pids)
+    idle = resident_mib(pids)
+
+    async def main() -> Counter[str]:
+        async with channel_of(server) as channel:
+            return Counter(await asyncio.gather(*(ask(channel, request) for _ in range(MANY))))
+
+    ends = asyncio.run(main())
+    assert set(ends) == {"answered", "busy"}
+    assert peak_mib(pids) - idle < MOST_GROWN_MIB
 
 
 def test_a_click_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
