@@ -46,6 +46,9 @@ QUESTION: Final = replace(
     ),
 )
 """Boxes and areas are not asked for: masks have them."""
+MOST_UPLOADS: Final = 2
+"""How often one click sends its image again: what a server keeps in memory goes with a restart, and
+one may come between an upload and the click behind it. One that keeps too little costs no more."""
 
 
 def predict_uploaded(
@@ -108,15 +111,16 @@ def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, 
 
 
 def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
-    """Ask, and once more with the image if the server keeps it no longer."""
-    for again in (False, True):
-        call = Call(QUESTION, {"image_id": bytes_tensor([image.image_id]), **arrays}, None, again)
+    """Ask, and again with the image if the server keeps it no longer."""
+    for uploads in range(MOST_UPLOADS + 1):
+        image_id = bytes_tensor([image.image_id])
+        call = Call(QUESTION, {"image_id": image_id, **arrays}, continues=uploads > 0)
         try:
             answer: Arrays = yield call
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
             # What a mask's prompt was, the client does not know.
-            if again or f"{NOT_KEPT}mask" in str(error):
+            if uploads == MOST_UPLOADS or f"{NOT_KEPT}mask" in str(error):
                 raise
         yield from upload_again(image)
     raise AssertionError
