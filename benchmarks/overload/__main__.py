@@ -52,7 +52,7 @@ CONCURRENCY: Final = 4
 """Of the closed loops."""
 ROUNDS: Final = 3
 """Of the closed loops with and without an end of the queues, by turns; the median counts."""
-LEAST_USERS: Final = 12
+LEAST_USERS: Final = 40
 """That a row's capacity must have room for, or it takes longer."""
 
 
