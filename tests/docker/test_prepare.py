@@ -17,7 +17,7 @@ from slimsam_build.prepare import key_of
 DOCKER = Path(__file__).parents[2] / "docker"
 BIN = Path(sys.executable).parent
 
-# Its checks are real; what it would build has been built, and it takes as long as the file lies there.
+# Its checks are real; what it would build has been built, which takes as long as the file is there.
 BUILD = """#!/bin/sh
 case "$*" in
 "check "*) exec {command} "$@" ;;
