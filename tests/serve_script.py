@@ -1,4 +1,4 @@
-"""docker/serve.sh on the wheel's tritonserver, as many as a test wants, each at an address of its own."""
+"""docker/serve.sh on the wheel's tritonserver, each time at an address of its own."""
 
 from __future__ import annotations
 
