@@ -283,7 +283,7 @@ def test_nobody_reaches_what_nobody_is_named_for() -> None:
 
 
 def test_the_edge_is_the_one_that_is_tested_but_for_names() -> None:
-    objects = render(None, {"edge": {**EDGE, "issuer": "https://id.example", "audience": "sam"}})
+    objects = render("gpus", {"edge": {"issuer": "https://id.example", "audience": "sam"}})
     text = one(objects, "ConfigMap", "sam-slimsam-edge")["data"]["envoy.yaml"]
     ours = (ROOT / "deploy/envoy/envoy.yaml").read_text()
     changed = [
@@ -294,6 +294,8 @@ def test_the_edge_is_the_one_that_is_tested_but_for_names() -> None:
     assert [new for _, new in changed] == [
         "issuer: https://id.example",
         "audiences: [sam]",
+        # 32 for each of four servers
+        "- { priority: DEFAULT, max_requests: 128, max_pending_requests: 128, max_retries: 0 }",
         "address: { socket_address: { address: sam-slimsam.vision.svc, port_value: 8001 } }",
     ]
     image = container(pod_of(one(objects, "Deployment", "sam-slimsam-edge")), "edge")["image"]
@@ -308,3 +310,16 @@ def test_images_are_those_of_compose() -> None:
     assert f"image: {values['edge']}\n" in (ROOT / "deploy/envoy/compose.yaml").read_text()
     cpu = yaml.safe_load((CHART / "profiles/cpu.yaml").read_text())["images"]["build"]
     assert f"image: {cpu}\n" in compose
+
+
+def test_no_upgrade_mixes_checkpoints() -> None:
+    """A Deployment's selector cannot be changed, so the cluster refuses it; others can."""
+
+    def selector(**values: Object) -> Object:
+        found = one(render("gpu", values), "Deployment")
+        labels = found["spec"]["selector"]["matchLabels"]
+        assert labels.items() <= found["spec"]["template"]["metadata"]["labels"].items()
+        return dict(labels)
+
+    assert selector(model={"checkpoint": "a/b@1"}) != selector(model={"checkpoint": "a/b@2"})
+    assert selector(model={"precision": "fp32"}, server={"cpu": "8"}) == selector()

@@ -32,6 +32,10 @@ dns:///{{ include "slimsam.name" . }}.{{ .Release.Namespace }}.svc:8001
 {{ .Values.storage.existingClaim | default (printf "%s-models" (include "slimsam.name" .)) }}
 {{- end }}
 
+{{- define "slimsam.checkpoint" -}}
+c{{ sha256sum .Values.model.checkpoint | trunc 15 }}
+{{- end }}
+
 {{- define "slimsam.confined" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -47,7 +51,6 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
-{{/* A CPU's artifacts are built by an image without CUDA. */}}
 {{- define "slimsam.gpu" -}}
 {{- with .Values.server.gpu }}{{ . }}: "1"{{ end -}}
 {{- end }}
