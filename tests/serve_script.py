@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ class Serving:
     process: subprocess.Popen[str]
     url: str
     environment: Mapping[str, str]
+    readers: list[threading.Thread] = field(default_factory=list)
 
     @property
     def tritonserver(self) -> int:
@@ -40,7 +41,8 @@ class Serving:
         for line in self.process.stdout:
             if line.startswith(f"ready: grpc {self.url}, models slimsam "):
                 # It has little more to say, but nobody shall wait for a reader.
-                threading.Thread(target=self.process.stdout.read, daemon=True).start()
+                self.readers.append(threading.Thread(target=self.process.stdout.read, daemon=True))
+                self.readers[-1].start()
                 return
         raise AssertionError(f"ended with status {self.process.wait()}")
 
@@ -96,8 +98,9 @@ def serving(
         ],
         env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
+    running = Serving(process, f"{host}:{port}", variables)
     try:
-        yield Serving(process, f"{host}:{port}", variables)
+        yield running
     finally:
         if process.poll() is None:
             process.terminate()
@@ -106,3 +109,7 @@ def serving(
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()
+        for reader in running.readers:
+            reader.join(60)
+        assert process.stdout is not None
+        process.stdout.close()
