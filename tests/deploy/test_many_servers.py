@@ -22,6 +22,7 @@ from name_server import NameServer, name_server
 from serve_script import Serving, serving
 
 from slimsam_client import Embedding, SlimSam, StaleEmbeddingError
+from slimsam_client.contract import AUTOMATIC, CLICK, DECODER
 from slimsam_client.transport.channel import RESOLVE_SECONDS
 from slimsam_client.transport.served_digest import DIGEST_SECONDS
 
@@ -47,18 +48,25 @@ def port_of_all() -> int:
     raise AssertionError("no port is free at all addresses")
 
 
+def small(repository: Path, copied: Path) -> Path:
+    """Copy a repository without everything mode, for servers that start sooner."""
+    shutil.copytree(repository, copied, ignore=shutil.ignore_patterns(AUTOMATIC.name))
+    return copied
+
+
 @pytest.fixture(scope="module")
 def fleet(
     demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Serving]]:
     """Four servers, of which the last has not joined yet; all start at once."""
     directory = tmp_path_factory.mktemp("fleet")
+    repository = small(demo_repository, directory / "models")
     port = port_of_all()
     with ExitStack() as stack:
         servers = {
             host: stack.enter_context(
                 serving(
-                    directory, demo_repository, f"--grpc-max-connection-age={AGE_SECONDS * 1000}",
+                    directory, repository, f"--grpc-max-connection-age={AGE_SECONDS * 1000}",
                     host=host, port=port, settings={"SLIMSAM_ON_FAILURE": "exit"},
                 )
             )
@@ -69,13 +77,16 @@ def fleet(
         yield servers
 
 
-def clicks_of(server: Serving) -> int:
-    """How many the server has answered, those of serve.sh's own probes included."""
+def clicks_of(server: Serving, model: str = DECODER.name) -> int:
+    """How many the server has answered, those of serve.sh's own probes included.
+
+    Triton 2.51 counts what a model in Python refuses as answered, too.
+    """
     flags = Path(f"/proc/{server.tritonserver}/cmdline").read_text()
     (port,) = re.findall(r"--metrics-port=(\d+)", flags)
     address = f"http://{server.url.rpartition(':')[0]}:{port}/metrics"
     text = urllib.request.urlopen(address, timeout=60).read().decode()
-    pattern = r'nv_inference_request_success\{model="slimsam_decoder",[^}]*\} (\d+)'
+    pattern = rf'nv_inference_request_success\{{model="{model}",[^}}]*\}} (\d+)'
     return sum(map(int, re.findall(pattern, text)))
 
 
@@ -164,7 +175,7 @@ def test_a_list_of_addresses_leaves_out_who_is_away(fleet: dict[str, Serving]) -
 
 def of_another_checkpoint(repository: Path, directory: Path) -> Path:
     """Copy a repository, with another digest of the same weights: clients go by the digest."""
-    shutil.copytree(repository, directory)
+    small(repository, directory)
     reports = [*directory.glob("*/1/model.xml.json"), *directory.glob("*/1/openvino.json")]
     digests = {
         json.loads(path.read_text())["checkpoint"]["sha256"]
@@ -196,16 +207,16 @@ def test_a_roll_out_of_another_checkpoint_under_clicks(
     ):  # fmt: skip
         embedding = sam.embed(IMAGE)
         picture = sam.upload(IMAGE)
+        former = picture.image_id
         before = sam.predict(picture, points=[(4, 4)])
         new.wait_until_ready()
         with SlimSam(new.url, 120) as direct:
-            # As a slimsam_click of the old checkpoint would be asked: by the old id.
-            direct.segment(IMAGE, points=[(4, 4)])
             assert direct.model_info().digest != sam.model_info().digest
         names.addresses.append(host)
-        early = clicks_of(new)
+        early = clicks_of(new, CLICK.name)
         deadline = time.monotonic() + 120
-        while clicks_of(new) < early + 20:  # both answer, each for its own ids
+        # The new one is asked by turns, and does not know the id: the old one answers.
+        while clicks_of(new, CLICK.name) < early + 20:
             assert time.monotonic() < deadline
             during = sam.predict(picture, points=[(4, 4)])
             np.testing.assert_array_equal(during.masks, before.masks)
@@ -213,6 +224,7 @@ def test_a_roll_out_of_another_checkpoint_under_clicks(
         os.kill(old.tritonserver, signal.SIGKILL)
         assert old.process.wait(120) == 1
         np.testing.assert_array_equal(sam.predict(picture, points=[(4, 4)]).masks, before.masks)
+        assert picture.image_id != former
         time.sleep(DIGEST_SECONDS)
         with pytest.raises(StaleEmbeddingError, match="embed the image again"):
             sam.predict(embedding, points=[(4, 4)])
