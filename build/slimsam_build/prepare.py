@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -87,9 +88,11 @@ def prepare(volume: Path, key: str, build: Path, target: str, seconds: float) ->
     if _belongs_here(repository, target):
         return repository
     child: subprocess.Popen[bytes] | None = None
+    lost = threading.Event()
 
     def stop() -> None:
         print(f"{PROGRAM}: another pod has taken the lease; ending", file=sys.stderr, flush=True)
+        lost.set()
         if child is not None:
             _end(child)
 
@@ -101,7 +104,7 @@ def prepare(volume: Path, key: str, build: Path, target: str, seconds: float) ->
         variables = {**os.environ, "SLIMSAM_MODELS": str(repository)}
         child = subprocess.Popen([build], env=variables, start_new_session=True)
         try:
-            status = child.wait()
+            status = 1 if lost.is_set() else child.wait()
         finally:
             _end(child)
     if status:

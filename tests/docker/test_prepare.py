@@ -135,6 +135,22 @@ def test_a_pod_that_is_killed_is_taken_over_and_one_that_is_deleted_at_once(flee
         process.communicate()
 
 
+def test_a_pod_that_stood_still_ends_its_build(fleet: Fleet) -> None:
+    fleet.pause.touch()
+    frozen = fleet.start("frozen", SLIMSAM_LEASE_SECONDS="2")
+    first_line_with(frozen, "building")
+    frozen.send_signal(signal.SIGSTOP)
+    other = fleet.start("other", SLIMSAM_LEASE_SECONDS="2")
+    first_line_with(other, "building")
+    frozen.send_signal(signal.SIGCONT)
+    _, error = frozen.communicate(timeout=60)
+    assert frozen.returncode == 1 and "another pod has taken the lease; ending" in error
+    assert not fleet.place("frozen").exists()
+    fleet.pause.unlink()
+    finish(other)
+    assert fleet.place("other").resolve() in fleet.repositories()
+
+
 def test_a_build_that_fails_is_said_and_leaves_the_lease_to_others(fleet: Fleet) -> None:
     failed = fleet.start("failed", SLIMSAM_CHECKPOINT="")
     _, error = failed.communicate(timeout=300)
