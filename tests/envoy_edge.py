@@ -96,6 +96,7 @@ def edge(
     upstream: str,
     directory: Path,
     changes: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> Iterator[Edge]:
     """Run Envoy with the configuration as it is, but for addresses and files.
 
@@ -104,10 +105,11 @@ def edge(
         upstream: host:port of the server behind it.
         directory: for its configuration and log.
         changes: further parts of the configuration and what stands in their place.
+        text: the configuration; None for that of deploy/envoy.
     """
     host, port = upstream.split(":")
     files = str(authorities.directory)
-    text = (DEPLOY / "envoy.yaml").read_text()
+    text = (DEPLOY / "envoy.yaml").read_text() if text is None else text
     for old, new in {
         "port_value: 9901": "port_value: 0",
         "address: 0.0.0.0, port_value: 8443": "address: 127.0.0.1, port_value: 0",

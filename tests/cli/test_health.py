@@ -170,3 +170,26 @@ def test_another_precision_than_the_proved_one_is_named(
     assert status == 1 and not said["healthy"]
     assert all(model["error"] is None for model in said["models"])
     assert said["precision"]["checked"] and "embedding_error" in said["precision"]["error"]
+
+
+def test_busy_is_healthy_where_that_is_allowed(main: Main) -> None:
+    quick = ("health", "--quick", "--timeout", "1")
+    for fault, word in (("busy", "Exceeds maximum queue size"), ("slow", "1 s")):
+        with FakeServer() as server:
+            if fault == "busy":
+                server.fail("slimsam", grpc.StatusCode.UNAVAILABLE, word, times=1000)
+            else:
+                server.delay("slimsam", 60, times=1000)
+            status, out, _ = main(*quick, "--url", server.url)
+            assert status == 1, out
+            status, out, _ = main(*quick, "--allow-busy", "--url", server.url)
+            assert status == 0 and "busy: gave no answer in time" in out
+
+
+def test_broken_and_away_are_not_busy(main: Main) -> None:
+    quick = ("health", "--quick", "--timeout", "1", "--allow-busy", "--url")
+    with FakeServer() as server:
+        server.fail("slimsam", grpc.StatusCode.INTERNAL, "Stub process is not healthy", times=9)
+        status, out, _ = main(*quick, server.url)
+        assert status == 1 and "Stub process" in out
+    assert main(*quick, "127.0.0.1:1")[0] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import astuple
 from typing import Any
 
@@ -28,6 +29,7 @@ from slimsam_client import (
     UploadedImage,
 )
 from slimsam_client.clicks import upload as uploads
+from slimsam_client.clicks.predict import ASKS, SENDS
 from slimsam_client.contract import CLICK, ENCODER, IMAGE, TOO_LARGE
 from slimsam_client.testing import FakeServer, servicer
 
@@ -159,7 +161,7 @@ def test_what_is_not_kept_is_sent_again(fake: FakeServer, connect: Connect) -> N
     fake.forget_uploads()
     before = len(fake.requests)
     again = sam.predict(pickle.loads(pickle.dumps(image)), INSIDE)
-    assert models(fake)[before:] == [CLICK.name, IMAGE.name, CLICK.name]
+    assert models(fake)[before:] == [*[CLICK.name] * 3, IMAGE.name, CLICK.name]
     assert np.array_equal(again.masks, first.masks)
     with pytest.raises(NotKeptError, match="not kept here: mask .* send the prompt that gave it"):
         sam.predict(image, INSIDE, mask_input=first.best_mask_ids)
@@ -173,21 +175,34 @@ def test_another_checkpoint_gives_another_id(fake: FakeServer, connect: Connect)
     fake.digest = "0" * 64
     before = len(fake.requests)
     sam.predict(image, INSIDE)
-    assert models(fake)[before:] == [CLICK.name, IMAGE.name, CLICK.name]
+    assert models(fake)[before:] == [*[CLICK.name] * 3, IMAGE.name, CLICK.name]
     assert image.image_id != former
     before = len(fake.requests)
     sam.predict(image, INSIDE)
     assert models(fake)[before:] == [CLICK.name]
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_servers_that_take_turns(count: int, connect: Connect) -> None:
+    """What one of them keeps, picture or mask, is found there by asking again."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeServer()) for _ in range(count)]
+        sam = connect("ipv4:" + ",".join(server.url for server in servers), 60)
+        image = sam.upload(PIXELS)
+        for _ in range(6):
+            first = sam.predict(image, INSIDE)
+            sam.predict(image, INSIDE, mask_input=first.best_mask_ids)
+
+
 def test_a_server_that_keeps_nothing(fake: FakeServer, connect: Connect) -> None:
     """As one whose cache is too small for its users."""
     sam = connect(fake.url)
     image = sam.upload(PIXELS)
-    fake.fail(CLICK.name, grpc.StatusCode.NOT_FOUND, "not kept here: picture 12", times=3)
+    fake.fail(CLICK.name, grpc.StatusCode.NOT_FOUND, "not kept here: picture 12", times=ASKS)
     with pytest.raises(NotKeptError, match="picture 12"):
         sam.predict(image, INSIDE)
-    assert models(fake) == [IMAGE.name, CLICK.name] * 3
+    assert models(fake).count(CLICK.name) == ASKS
+    assert models(fake).count(IMAGE.name) == 1 + len(SENDS)
     assert len(sam.predict(image, INSIDE).scores) == 3
 
 

@@ -46,9 +46,10 @@ QUESTION: Final = replace(
     ),
 )
 """Boxes and areas are not asked for: masks have them."""
-MOST_UPLOADS: Final = 2
-"""How often one click sends its image again: what a server keeps in memory goes with a restart, and
-one may come between an upload and the click behind it. One that keeps too little costs no more."""
+ASKS: Final = 16
+"""So often a prompt is asked before its image, or its mask, is called lost. A miss is a lookup."""
+SENDS: Final = (2, 6, 11)
+"""After these of the asks the image is sent again."""
 
 
 def predict_uploaded(
@@ -111,18 +112,23 @@ def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, 
 
 
 def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
-    """Ask, and again with the image if the server keeps it no longer."""
-    for uploads in range(MOST_UPLOADS + 1):
-        image_id = bytes_tensor([image.image_id])
-        call = Call(QUESTION, {"image_id": image_id, **arrays}, continues=uploads > 0)
+    """Ask, and again if the server keeps the image, or the mask, no longer, or never has.
+
+    An address may lead to several servers by turns. One of the next asks then comes to that which
+    keeps it, which spares sending the image; and if none does, it is sent.
+    """
+    for ask in range(ASKS):
+        tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
         try:
-            answer: Arrays = yield call
+            answer: Arrays = yield Call(QUESTION, tensors, None, ask > 0)
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
-            # What a mask's prompt was, the client does not know.
-            if uploads == MOST_UPLOADS or f"{NOT_KEPT}mask" in str(error):
+            if ask == ASKS - 1:
                 raise
-        yield from upload_again(image)
+            # What a mask's prompt was, the client does not know; another server may keep it.
+            of_mask = f"{NOT_KEPT}mask" in str(error)
+        if ask in SENDS and not of_mask:
+            yield from upload_again(image)
     raise AssertionError
 
 

@@ -24,6 +24,10 @@ CONNECT_SECONDS: Final = 5.0
 PING_SECONDS: Final = 310.0
 """Connections are pinged after so many seconds. gRPC servers, Triton too, close those that are
 pinged more often than every 300 s."""
+RESOLVE_SECONDS: Final = 5.0
+"""A name is looked up again after so many seconds at the earliest, when a server has gone or closed
+its connection. gRPC's default is 30 s, which is as long as a request lasts by default: after a
+roll-out that has replaced all servers, it would know none of the new ones."""
 ACKNOWLEDGE_SECONDS: Final = 20.0
 """If the other host takes more seconds to acknowledge bytes, the connection is given up."""
 
@@ -83,6 +87,7 @@ def channel_settings(url: str, tls: bool | Tls, one_server: bool = False) -> Cha
         # By short backoffs, a server that was restarted is soon found again.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.dns_min_time_between_resolutions_ms", int(RESOLVE_SECONDS * 1000)),
         # gRPC calls so how long an attempt to connect may take; its default is 20 s.
         ("grpc.min_reconnect_backoff_ms", int(CONNECT_SECONDS * 1000)),
         # By default all channels of a process with the same arguments share connections: a channel

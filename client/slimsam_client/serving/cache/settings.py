@@ -21,7 +21,8 @@ class CacheSettings:
 
     Attributes:
         cache_path: the file, unless the environment has another in SLIMSAM_CACHE_PATH.
-        cache_bytes: its size, all included.
+        cache_bytes: its size, all included, unless the environment has another in
+            SLIMSAM_CACHE_BYTES.
         cache_max_age_seconds: after so many seconds an entry is erased.
         tenant_key_file: a file with a secret that goes into the pictures' ids; "" for none.
         target: whose info says what is served.
@@ -37,9 +38,15 @@ class CacheSettings:
         """Open the cache.
 
         Raises:
-            CacheError: there is no room for it.
+            CacheError: there is no room for it, or the environment's size is no number.
         """
-        sizes = CacheSizes.within(self.cache_bytes)
+        size = os.environ.get("SLIMSAM_CACHE_BYTES") or self.cache_bytes
+        try:
+            sizes = CacheSizes.within(int(size))
+        except ValueError as error:
+            raise CacheError(
+                f"SLIMSAM_CACHE_BYTES: expected a number of bytes, got {quoted(str(size))}"
+            ) from error
         path = os.environ.get("SLIMSAM_CACHE_PATH") or self.cache_path
         return PictureCache(path, sizes, self.cache_max_age_seconds)
 
