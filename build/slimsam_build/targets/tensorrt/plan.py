@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 from slimsam_build.errors import TargetError
-from slimsam_build.targets.example import DTYPES
+from slimsam_build.graphs.example import DTYPES
 from slimsam_build.targets.target import Job, Run
 from slimsam_build.targets.tensorrt.builder import Recipe, Shapes, build_serialized
 from slimsam_client.contract import ENCODER, MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
