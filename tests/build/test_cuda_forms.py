@@ -82,7 +82,7 @@ def test_pytorchs_kernels_get_what_they_take_without_a_copy(
     TARGETS["torchscript"].export(graph, ENCODER, path, precision)
     module = torch.jit.load(str(path))
     two = [torch.cat([example, example]) for example in example_inputs(ENCODER)]
-    with torch.inference_mode(), Attentions() as seen:
+    with torch.no_grad(), Attentions() as seen:
         module(*two)
     # Two layers of windows, and one of the whole grid in two parts.
     assert [keys for keys, _ in seen.shapes] == [196, 196, 4096, 4096]

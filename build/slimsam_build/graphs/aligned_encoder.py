@@ -1,10 +1,10 @@
 """The image encoder in the form that PyTorch fuses on CUDA: `FusedEncoder`'s values and steps.
 
-PyTorch's attention takes an added bias in two of its kernels. cuDNN's takes any; the one that is
-called memory-efficient wants each row of the bias to begin at a multiple of 8 elements, or of 16 in
-older versions, and copies a bias of which that is not true into one of which it is: for the windows'
-196 keys that would be a copy of 23 MB for each layer and image. Here the sum is written where rows
-have their place already. Rules: `preprocess_mask` of PyTorch's aten/src/ATen/native/transformers.
+PyTorch's attention takes an added bias in two of its kernels, cuDNN's and the one that is called
+memory-efficient. The latter wants each row of the bias to begin at a multiple of 8 elements, or of
+16 in older versions, and copies a bias of which that is not true: with the windows' 196 keys that
+would be 23 MB in half precision for each layer and image. Here the sum is written where rows have
+their place already. Rules: `preprocess_mask` of PyTorch's aten/src/ATen/native/transformers.
 """
 
 from __future__ import annotations

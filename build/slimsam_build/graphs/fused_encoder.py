@@ -49,7 +49,7 @@ class FusedVisionAttention(VisionAttention):
         return self._sum(rel_h, rel_w, rows)
 
     def _sum(self, rel_h: Tensor, rel_w: Tensor, rows: int) -> Tensor:
-        """Add (G, heads, rows, n, n) by key row and by key column to (G, heads, rows * n, n * n)."""
+        """Add (G, heads, rows, n, n) of key rows and columns to (G, heads, rows * n, n * n)."""
         n, heads = self.grid, self.heads
         bias = rel_h.unsqueeze(5) + rel_w.unsqueeze(4)  # (G, heads, rows, n, n, n)
         return bias.reshape(-1, heads, rows * n, n * n)

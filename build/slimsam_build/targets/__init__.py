@@ -29,7 +29,7 @@ FUSED: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: FusedDecoder}
 """The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
 decoder takes P and N from 1 on, up to what the plan's profiles have."""
 FUSED_BY_PYTORCH: Final[Graphs] = {ENCODER: AlignedEncoder, DECODER: AnyShapeFusedDecoder}
-"""The same for PyTorch's kernels of attention on CUDA, and for every request. Serves on a CPU, too."""
+"""The same for PyTorch's kernels of attention on CUDA, for every request; right on a CPU, too."""
 FUSED_FOR_ANY_SHAPE: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: AnyShapeFusedDecoder}
 """`FUSED` for every request: fewer bytes between a GPU's kernels, whatever a runtime fuses."""
 
