@@ -26,7 +26,7 @@ from slimsam_build.targets import (
     FUSED_FOR_ANY_SHAPE,
     TARGETS,
 )
-from slimsam_build.targets.target import Graphs
+from slimsam_build.targets.target import Graphs, Run
 
 FORMS: Final[dict[str, tuple[str, Graphs, tuple[str, ...]]]] = {
     "for TensorRT": ("tensorrt", FUSED, ("fp16", "bf16", "fp32")),
@@ -74,13 +74,14 @@ def measure(geometry: str, forms: list[str], precisions: list[str]) -> Iterator[
         target = TARGETS[name]
         for precision in (each for each in offered if each in precisions):
             with tempfile.TemporaryDirectory() as directory:
-                runs = []
+                runs: list[Run] = []
                 for spec, graph in graphs.items():
                     path = Path(directory) / spec.name / target.artifact
                     path.parent.mkdir()
                     target.export(graph(model).eval(), spec, path, precision)
                     runs.append(target.load(path, spec, precision))
-                figures = parity.measure(*runs, model, target.batches).figures
+                encoder, decoder = runs
+                figures = parity.measure(encoder, decoder, model, target.batches).figures
             yield {
                 "geometry": geometry,
                 "form": form,

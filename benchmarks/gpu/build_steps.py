@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from benchmarks.comparison.everything import choose_settings
-from benchmarks.comparison.interleave import in_turn
+from benchmarks.comparison.interleave import Call, in_turn
 from benchmarks.comparison.mask_generation import make_pipeline
 from benchmarks.comparison.scene import make_scene
 from benchmarks.comparison.sides import sam_model, served
@@ -23,18 +24,18 @@ from benchmarks.gpu import graph_steps, sides
 from benchmarks.gpu.setting import Setting
 from benchmarks.in_process import InProcess
 from benchmarks.repository import built_repository, empty_copy
+from slimsam_build import parity
 from slimsam_build.graphs.precision import DTYPES
 from slimsam_build.pipeline import build
 from slimsam_build.repository import max_batch_size
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.tensorrt.plan import load_on_device
+from slimsam_client import GenerateSettings
 from slimsam_client.contract import DECODER, ENCODER
 from slimsam_server import EmbeddedServer
 
 ROUNDS: Final = 2
 """Of everything mode, which takes seconds."""
-PARALLEL: Final = 8
-"""Clicks that a server is asked for in a row, of which the median counts."""
 
 
 def plan(setting: Setting, precision: str) -> graph_steps.Figures:
@@ -71,8 +72,7 @@ def plan_times(setting: Setting, precision: str) -> graph_steps.Figures:
 
 def everything(setting: Setting, precision: str) -> graph_steps.Figures:
     """Time everything mode, from the picture to records, beside transformers' pipeline."""
-    model = setting.model()
-    across = {64: 8, 1024: 32}[setting.sizes(64, 1024)[-1]]
+    model, across, precision = setting.model(), setting.points_across, setting.able(precision)
     target = TARGETS["torchscript"]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -102,7 +102,7 @@ def everything(setting: Setting, precision: str) -> graph_steps.Figures:
             call()
         seconds = in_turn(calls, min(setting.rounds, ROUNDS))
     rows = {
-        side: {"seconds": min(times), "times": times, "masks": found[side]}
+        side: {"seconds": statistics.median(times), "times": times, "masks": found[side]}
         for side, times in seconds.items()
     }
     return {"precision": precision, "points": across**2, "sides": rows}
@@ -110,7 +110,9 @@ def everything(setting: Setting, precision: str) -> graph_steps.Figures:
 
 def serve(setting: Setting, precision: str) -> graph_steps.Figures:
     """Serve on this machine, and time through gRPC: encoder, ensemble, a click, everything mode."""
-    checkpoint = setting.load()
+    checkpoint, precision = setting.load(), setting.able(precision)
+    across = setting.points_across
+    settings = GenerateSettings(points_per_side=across)
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         scene = make_scene(checkpoint.model, Path(name))
         with (
@@ -118,15 +120,23 @@ def serve(setting: Setting, precision: str) -> graph_steps.Figures:
             EmbeddedServer(repository, "torchscript") as server,
             served(scene, server.grpc_url) as side,
         ):
-            calls = {"encoder": side.encode, "ensemble": side.ensemble, "click": side.click}
-            assert side.ensemble is not None
+            assert side.ensemble is not None and side.generate is not None
+            calls: dict[str, Call] = {
+                "encoder": side.encode,
+                "ensemble": side.ensemble,
+                "click": side.click,
+                f"everything, {across**2} points": partial(side.generate, settings),
+            }
             for call in calls.values():
                 call()
             seconds = in_turn(calls, setting.rounds)
     return {
         "precision": precision,
         "served by": "tritonserver's stand-ins of this project's embedded server",
-        "sides": {name: {"seconds": min(times), "times": times} for name, times in seconds.items()},
+        "sides": {
+            name: {"seconds": statistics.median(times), "times": times}
+            for name, times in seconds.items()
+        },
     }
 
 
@@ -142,7 +152,8 @@ def onnxruntime(setting: Setting, precision: str) -> graph_steps.Figures:
             path = Path(name) / f"{spec.name}.onnx"
             target.export(graph(model).eval(), spec, path, precision)
             runs.append(target.load(path, spec, precision))
-        measured = graph_steps.parity.measure(*runs, model, batches=True)
+        encoder, decoder = runs
+        measured = parity.measure(encoder, decoder, model, batches=True)
     found = graph_steps.gated(measured, precision, target.bounds)
     seconds = {"encode": measured.encode_seconds, "decode": measured.decode_seconds}
     return {**found, "with copies to the card and back": seconds}

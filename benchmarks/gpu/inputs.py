@@ -68,5 +68,5 @@ def clicks(count: int, device: str) -> Clicks:
         some = slice(first, first + MAX_PROMPTS)
         wire = reference.make_prompts("clicks", points[some], labels[some], absent=0).wire
         requests.append([torch.from_numpy(array).to(device) for array in wire.values()])
-    theirs = (torch.from_numpy(array)[None].to(device) for array in (points, labels))
-    return Clicks(*theirs, requests)
+    theirs, told = (torch.from_numpy(array)[None].to(device) for array in (points, labels))
+    return Clicks(theirs, told, requests)

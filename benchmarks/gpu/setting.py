@@ -37,6 +37,15 @@ class Setting:
         """The model repository that the steps for TensorRT share."""
         return self.directory / "repository"
 
+    @property
+    def points_across(self) -> int:
+        """Points along a side of everything mode's grid: 1024 points, or 64."""
+        return 32 if self.largest >= 1024 else 8
+
+    def able(self, precision: str) -> str:
+        """Give the precision, or float32 where the device is a CPU."""
+        return precision if self.device == "cuda" else "fp32"
+
     def load(self) -> Checkpoint:
         """Load the checkpoint, or make it."""
         return checkpoints.checkpoint(self.checkpoint)
