@@ -14,6 +14,7 @@
 #   make screenshots  the pictures of the page in docs/images/, of the demo checkpoint
 #   make docs       the documentation, into site/; and its tables, from the code
 #   make bench      beside SamModel and its plain ONNX export, in half an hour; OPTIONS="--help"
+#   make gpu        on a machine with an NVIDIA card; PYTHON= with an interpreter's own packages; CHECKPOINT=
 #   make load       NVIDIA's perf_analyzer against a server of its own, or URL=host:8001 make load
 #   make clean      remove the environment and everything made in it
 
@@ -25,8 +26,15 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
+# A card needs the CUDA builds; an interpreter that is named is used as it is.
+ifneq (,$(filter gpu,$(MAKECMDGOALS)))
+GPU_ENV := $(if $(shell command -v nvidia-smi),.gpu,.venv)
+GPU_READY := $(if $(filter file,$(origin PYTHON)),$(GPU_ENV)/ready)
+GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
+endif
+
 .PHONY: demo web test test-quick test-client test-backends test-deploy test-wheels wheels lint format docs \
-	chromium screenshots bench load clean
+	chromium screenshots bench gpu load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -113,6 +121,11 @@ screenshots: .venv/ready chromium
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.comparison $(OPTIONS)
 
+# Results in benchmarks/results/gpu/; OPTIONS="--steps peak gate-fp16" for a part, or --help.
+gpu: $(GPU_READY)
+	PYTHONPATH="$(CURDIR)/client:$(CURDIR)/build:$(CURDIR)/server$${PYTHONPATH:+:$$PYTHONPATH}" \
+		$(GPU_PYTHON) -m benchmarks.gpu $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(OPTIONS)
+
 # Results in benchmarks/results/load/; OPTIONS="--seconds 5" for a shorter run, or --help.
 load: .load/ready
 	$(BIN)/python -m benchmarks.load $(if $(URL),--url $(URL)) $(OPTIONS)
@@ -156,6 +169,15 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	$(PYTHON) -m venv .wheels
 	.wheels/bin/python -m pip install $(QUIETLY) --constraint constraints.txt pip
 	.wheels/bin/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
+	touch $@
+
+# PyTorch's wheels on the index are CUDA's.
+.gpu/ready: pyproject.toml constraints.txt client/pyproject.toml build/pyproject.toml server/pyproject.toml
+	$(PYTHON) -m venv .gpu
+	.gpu/bin/python -m pip install $(QUIETLY) --constraint constraints.txt pip
+	.gpu/bin/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
+	.gpu/bin/python -m pip install $(QUIETLY) --constraint constraints.txt --no-build-isolation \
+		-e client -e build -e server --group gpu
 	touch $@
 
 # perf_analyzer is a C++ program in the wheels of older tritonclients, and 2.51.0 is the last that
@@ -211,6 +233,6 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .test-client .load .promtool .go .helm .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .test-client .load .gpu .helm .promtool .go .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
 	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
 		model_repository/slimsam_info/1/*.npz

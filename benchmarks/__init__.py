@@ -3,7 +3,7 @@
 Each is a command, run from the repository's root:
 
     python -m benchmarks.comparison          beside `SamModel` and its plain export: `make bench`
-    python -m benchmarks.comparison.gpu      the same on a GPU
+    python -m benchmarks.gpu                 what only a card can say: `make gpu`
     python -m benchmarks.load                perf_analyzer against a server: `make load`
     python -m benchmarks.clicks              clicks on kept pictures beside clicks with an embedding
     python -m benchmarks.overload            who is answered in time when too many users come
@@ -13,8 +13,9 @@ Each is a command, run from the repository's root:
     python -m benchmarks.wire.shared_memory  what shared memory saves of them
     python -m benchmarks.busy_clicks         a click beside somebody else's everything mode
     python -m benchmarks.layers              where an OpenVINO artifact's time goes
+    python -m benchmarks.forms               the gate's figures of every form and precision
     python -m benchmarks.tensorrt_graphs     what NVIDIA's builder makes of the graphs
 
-Files go to benchmarks/results. No benchmark imports from another; what several of them need is in
-the modules beside this one.
+Files go to benchmarks/results. No benchmark imports from another, but the GPU's from the
+comparison; what several of them need is in the modules beside this one.
 """

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,9 @@ import torch
 
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 """Processor features with which products of bfloat16 are faster than those of float32."""
-PACKAGES: Final = ("torch", "transformers", "openvino", "onnxruntime", "numpy", "nvidia-pytriton")
+PACKAGES: Final = (
+    "torch", "transformers", "openvino", "onnxruntime", "numpy", "nvidia-pytriton", "tensorrt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,5 +58,9 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what is measured."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    """Versions of what is measured, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

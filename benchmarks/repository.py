@@ -15,13 +15,20 @@ REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
 
 @contextmanager
-def built_repository(checkpoint: Checkpoint, target: str = "openvino") -> Iterator[Path]:
-    """Build a checkpoint in fp32; the repository is removed at the end."""
+def built_repository(
+    checkpoint: Checkpoint, target: str = "openvino", precision: str = "fp32"
+) -> Iterator[Path]:
+    """Build a checkpoint; the repository is removed at the end."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "model_repository"
-        shutil.copytree(REPOSITORY, directory, ignore=_artifacts)
-        build(checkpoint, target, "fp32", directory, log=lambda line: None)
+        empty_copy(directory)
+        build(checkpoint, target, precision, directory, log=lambda line: None)
         yield directory
+
+
+def empty_copy(directory: Path) -> None:
+    """Copy model_repository/ without what a build has left there."""
+    shutil.copytree(REPOSITORY, directory, ignore=_artifacts)
 
 
 def _artifacts(directory: str, names: list[str]) -> list[str]:

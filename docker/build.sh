@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The build job: installs the configurations, and builds what is missing or stale, nothing else.
 #   SLIMSAM_CHECKPOINT  as slimsam-build takes it        SLIMSAM_TARGET     e.g. tensorrt
-#   SLIMSAM_MODELS      the repository, a volume         SLIMSAM_PRECISION  fp32, fp16 or bf16
+#   SLIMSAM_MODELS      the repository, a volume         SLIMSAM_PRECISION  default: slimsam-build's
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 models=${SLIMSAM_MODELS:-/models}
@@ -13,7 +13,7 @@ if slimsam-build check --target "$target" --model-repository "$models"; then
 fi
 status=0
 slimsam-build build --checkpoint "${SLIMSAM_CHECKPOINT:?expected a checkpoint}" --target "$target" \
-  --precision "${SLIMSAM_PRECISION:-fp32}" --model-repository "$models" || status=$?
+  ${SLIMSAM_PRECISION:+--precision "$SLIMSAM_PRECISION"} --model-repository "$models" || status=$?
 # 4: fp32 is installed in place of a precision that failed the gate, and can be served.
 if [[ $status == 4 ]]; then
   status=0

@@ -5,8 +5,8 @@
 
 Everything runs in turn on the same weights, image and prompts, so that ratios hold where seconds do
 not; run it on a machine that does nothing else. The results go to benchmarks/results, a file and a
-chart for each kind of machine; a part that is measured again takes its place in them. Where there
-is a GPU, it is measured as well (see gpu.py).
+chart for each kind of machine; a part that is measured again takes its place in them. A GPU is
+measured by `python -m benchmarks.gpu`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from transformers import SamModel
 from benchmarks.comparison.chart import draw_chart
 from benchmarks.comparison.everything import measure_everything
 from benchmarks.comparison.gemm_peak import gemm_peak
-from benchmarks.comparison.gpu import measure_gpu
 from benchmarks.comparison.labels import BASELINE, BF16, OURS, SERVED, STAGES
 from benchmarks.comparison.plain_export import (
     PlainModel,
@@ -100,9 +99,6 @@ def main() -> None:
                 if not machine.bf16:
                     measured[name]["sides"].setdefault(BF16, {"absent": NO_BF16})
                 stages |= {stage: derive(content, peaks) for stage, content in measured.items()}
-                write(results, output)
-            if machine.gpu is not None:
-                results.setdefault("gpu", {})[geometry] = measure_gpu(model, scene)
                 write(results, output)
         print(table(geometry, stages), end="\n\n")
     print(f"{results['summary_of']}: {json.dumps(results['summary'], indent=1)}")

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import SamModel
 
 from slimsam_build.graphs import Decoder, Encoder
-from slimsam_build.targets.example import example_inputs
+from slimsam_build.graphs.example import example_inputs
 from slimsam_client.contract import (
     DECODER,
     EMBEDDING_CHANNELS,

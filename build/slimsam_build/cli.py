@@ -19,7 +19,8 @@ EXIT_STATUSES = """exit status:
   1  an artifact failed the parity gate and nothing was installed; or `check` found a stale one
   2  what was asked for cannot be done; one line says why
   3  the ONNX for TensorRT is made and verified; the plan has to be built on a GPU with TensorRT
-  4  fp32 was installed, because the precision that was asked for failed the parity gate
+  4  fp32 was installed, because the precision that was asked for, or fp16 as the default of a
+     GPU, failed the parity gate
 """
 
 
@@ -71,7 +72,10 @@ def _build(options: argparse.Namespace) -> int:
     # PyTorch and transformers take seconds to import; --help and usage errors need neither.
     from slimsam_build.heap import keep_freed_memory
     from slimsam_build.pipeline import build
+    from slimsam_build.targets import TARGETS
 
+    if options.precision is None:
+        options.precision = TARGETS[options.target].default_precision_here
     start = time.monotonic()
     keep_freed_memory()
     try:
@@ -193,10 +197,10 @@ def _add_build_options(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--target", required=required, choices=tuple(ARTIFACTS))
     parser.add_argument(
         "--precision",
-        default="fp32",
         choices=PRECISIONS,
-        help="default: %(default)s; where a half precision fails the parity gate, fp32 is built, "
-        "and the exit status is 4",
+        help="default: fp16 for a GPU, that is for tensorrt, and for torchscript and onnxruntime "
+        "on a machine with one; else fp32. Where a half precision fails the parity gate, fp32 is "
+        "built, and the exit status is 4",
     )
     parser.add_argument(
         "--strict",

@@ -121,7 +121,7 @@ def _make(job: Job, scratch: Scratch) -> Built:
         for spec in (ENCODER, DECODER):
             target.finish.rehearse(job, spec, folders[spec] / target.artifact)
     if (job.repository / INFO.name / "config.pbtxt").is_file():  # a server may do without it
-        write_info(scratch.folder(INFO.name), job.checkpoint, target.name, job.precision)
+        write_info(scratch.folder(INFO.name), job.checkpoint, target, job.precision)
     return Built(measured, job.precision, job.refused, unfinished)
 
 
@@ -141,7 +141,7 @@ def export(
         folders: where the files of each model of `BUILT` go; existing directories.
         log: called with a line about each graph.
     """
-    for spec, graph in target.graphs.items():
+    for spec, graph in target.graphs_here.items():
         target.export(graph(model).eval(), spec, folders[spec] / target.artifact, precision)
         log(f"exported {spec.name} for {target.name}")
     _copy_decoder(folders, target.files)
@@ -159,7 +159,7 @@ def gate(job: Job, folders: Folders) -> Measured:
         for spec in (ENCODER, DECODER)
     )
     measured = parity.measure(encoder, decoder, job.checkpoint.model, target.batches)
-    parity.check(measured.figures, job.precision)
+    parity.check(measured.figures, job.precision, target.bounds)
     return measured
 
 
@@ -172,7 +172,7 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
         finish.load(job, spec, folders[spec] / finish.artifact) for spec in (ENCODER, DECODER)
     )
     measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
-    parity.check(measured.figures, job.precision)
+    parity.check(measured.figures, job.precision, job.target.bounds)
     _copy_decoder(folders, (finish.artifact,))
     # With the exported files, so that `check` finds an artifact that a later export has overtaken.
     _report(job, folders, (finish.artifact, *job.target.files), measured, bound=True)

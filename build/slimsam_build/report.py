@@ -14,7 +14,7 @@ import torch
 
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine
-from slimsam_build.parity import BOUNDS, Measured
+from slimsam_build.parity import Measured
 from slimsam_build.targets.target import Job, Target
 from slimsam_client.contract import ModelSpec
 
@@ -55,7 +55,7 @@ def make_report(
         "files": {
             file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
         },
-        "parity": {**asdict(measured.figures), "bounds": asdict(BOUNDS[job.precision])},
+        "parity": {**asdict(measured.figures), "bounds": asdict(job.target.bounds[job.precision])},
         "seconds": {"encode": measured.encode_seconds, "decode": measured.decode_seconds},
         "device": machine.gpu if machine else _device(job.target),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -69,7 +69,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def _device(target: Target) -> str:
-    if target.uses_cuda and torch.cuda.is_available():
+    if target.uses_cuda():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
 

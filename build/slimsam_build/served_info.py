@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from slimsam_build import reference
 from slimsam_build.checkpoints import Checkpoint
-from slimsam_build.parity import BOUNDS
+from slimsam_build.targets.target import Target
 from slimsam_client.contract import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -27,7 +27,7 @@ from slimsam_client.parity.reference import (
 )
 
 
-def write_info(folder: Path, checkpoint: Checkpoint, target: str, precision: str) -> None:
+def write_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: str) -> None:
     """Write TARGET.json and TARGET.npz.
 
     Args:
@@ -39,13 +39,13 @@ def write_info(folder: Path, checkpoint: Checkpoint, target: str, precision: str
     info = {
         "checkpoint": checkpoint.name,
         "digest": checkpoint.sha256,
-        "target": target,
+        "target": target.name,
         "precision": precision,
         "limits": LIMITS,
-        "bounds": asdict(BOUNDS[precision]),
+        "bounds": asdict(target.bounds[precision]),
     }
-    (folder / f"{target}.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{target}.npz").write_bytes(expected_answer(checkpoint).to_bytes())
+    (folder / f"{target.name}.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{target.name}.npz").write_bytes(expected_answer(checkpoint).to_bytes())
 
 
 def expected_answer(checkpoint: Checkpoint) -> ReferenceAnswer:

@@ -76,7 +76,7 @@ def exported(
                 folder.mkdir(exist_ok=True)
             export_graphs(model, target, "fp32", folders)
             info = repository / INFO.name / "1"
-            write_info(info, checkpoint_of(name), target_name, "fp32")
+            write_info(info, checkpoint_of(name), target, "fp32")
             done.add((name, target_name))
         return repository
 

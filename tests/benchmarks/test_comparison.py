@@ -150,19 +150,3 @@ def test_bench(run_benchmark: Callable[..., str], tmp_path: Path) -> None:
     assert results["summary"]["ensemble_overhead_ms"] is not None
     assert f"{sides[OURS]['ratio']:.2f}x" in printed
     assert "decode 1 prompt" in output.with_suffix(".svg").read_text()
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.slow
-def test_gpu_on_a_cpu(run_benchmark: Callable[..., str]) -> None:
-    printed = run_benchmark(
-        "comparison.gpu", "--device", "cpu", "--checkpoint", "demo",
-        "--batches", 2, "--prompts", 3, "--precisions", "fp32", "--rounds", 1,
-    )  # fmt: skip
-    stages = json.loads(printed)["fp32"]
-    assert list(stages) == ["encode, batch 2", "decode_3, batch 2"]
-    for content in stages.values():
-        assert content["gemm_gflops"]["fp32"] > 0
-        for side in (BASELINE, OURS):
-            assert content["sides"][side]["differs"] is None
-            assert content["sides"][side]["ratio"] > 0

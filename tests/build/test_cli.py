@@ -44,10 +44,10 @@ def demo() -> Checkpoint:
     return load_checkpoint("demo")
 
 
-def write_small_info(folder: Path, checkpoint: Checkpoint, target: str, precision: str) -> None:
+def write_small_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: str) -> None:
     """What `check` compares with the reports, without `SamModel`'s reference answer."""
     told = {"digest": checkpoint.sha256, "precision": precision}
-    (folder / f"{target}.json").write_text(json.dumps(told))
+    (folder / f"{target.name}.json").write_text(json.dumps(told))
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from slimsam_build.graphs.aligned_encoder import AlignedEncoder
 from slimsam_build.graphs.decoder import Decoder
 from slimsam_build.graphs.encoder import Encoder
 from slimsam_build.graphs.fused_decoder import FusedDecoder
 from slimsam_build.graphs.fused_encoder import FusedEncoder
-from slimsam_build.graphs.request_shapes import AnyShapeDecoder
+from slimsam_build.graphs.request_shapes import AnyShapeDecoder, AnyShapeFusedDecoder
 
-__all__ = ["AnyShapeDecoder", "Decoder", "Encoder", "FusedDecoder", "FusedEncoder"]
+__all__ = [
+    "AlignedEncoder",
+    "AnyShapeDecoder",
+    "AnyShapeFusedDecoder",
+    "Decoder",
+    "Encoder",
+    "FusedDecoder",
+    "FusedEncoder",
+]

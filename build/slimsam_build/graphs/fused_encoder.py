@@ -46,6 +46,11 @@ class FusedVisionAttention(VisionAttention):
         by_column = grid.permute(3, 0, 1, 2, 4).reshape(n, -1, d)
         rel_w = by_column @ self.rel_pos_w  # (n, G * heads * rows, n)
         rel_w = rel_w.reshape(n, -1, heads, rows, n).permute(1, 2, 3, 0, 4)
+        return self._sum(rel_h, rel_w, rows)
+
+    def _sum(self, rel_h: Tensor, rel_w: Tensor, rows: int) -> Tensor:
+        """Add (G, heads, rows, n, n) of key rows and columns to (G, heads, rows * n, n * n)."""
+        n, heads = self.grid, self.heads
         bias = rel_h.unsqueeze(5) + rel_w.unsqueeze(4)  # (G, heads, rows, n, n, n)
         return bias.reshape(-1, heads, rows * n, n * n)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import SamModel
 
 from slimsam_build.graphs.decoder import Decoder
+from slimsam_build.graphs.fused_decoder import FusedDecoder
 from slimsam_client.contract import MAX_POINTS, MAX_PROMPTS
 
 NO_LABEL: Final = -(2**30)
@@ -34,9 +35,11 @@ class AnyShapeDecoder(nn.Module):
         model: any checkpoint of SAM's geometry; it shares its weights with this graph.
     """
 
+    decoder_class: type[Decoder] = Decoder
+
     def __init__(self, model: SamModel) -> None:
         super().__init__()
-        self.decoder = Decoder(model)
+        self.decoder = self.decoder_class(model)
 
     def forward(
         self,
@@ -67,6 +70,12 @@ class AnyShapeDecoder(nn.Module):
         masks, scores = self.decoder(image_embeddings, coords, labels, mask_input, has_mask_input)
         answered = _within(prompts, 0, MAX_PROMPTS)
         return masks[:, :answered], scores[:, :answered]
+
+
+class AnyShapeFusedDecoder(AnyShapeDecoder):
+    """`FusedDecoder` for every P and N."""
+
+    decoder_class = FusedDecoder
 
 
 def _within(size: Tensor, low: int, high: int) -> Tensor:

@@ -6,19 +6,32 @@ from typing import Final
 
 import torch
 
+from slimsam_build import parity
 from slimsam_build.errors import TargetError
-from slimsam_build.graphs import AnyShapeDecoder, Encoder, FusedDecoder, FusedEncoder
+from slimsam_build.graphs import (
+    AlignedEncoder,
+    AnyShapeDecoder,
+    AnyShapeFusedDecoder,
+    Encoder,
+    FusedDecoder,
+    FusedEncoder,
+)
 from slimsam_build.repository import ARTIFACTS
 from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
 from slimsam_build.targets.target import Finish, Graphs, Target
 from slimsam_build.targets.tensorrt import export as tensorrt_export, plan, rehearsal
 from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.parity.figures import Figures
 
 FEWEST_OPERATIONS: Final[Graphs] = {ENCODER: Encoder, DECODER: AnyShapeDecoder}
 """The graphs that a CPU computes soonest, and that take every request which Triton lets through."""
 FUSED: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: FusedDecoder}
 """The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
 decoder takes P and N from 1 on, up to what the plan's profiles have."""
+FUSED_BY_PYTORCH: Final[Graphs] = {ENCODER: AlignedEncoder, DECODER: AnyShapeFusedDecoder}
+"""The same for PyTorch's kernels of attention on CUDA, for every request; right on a CPU, too."""
+FUSED_FOR_ANY_SHAPE: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: AnyShapeFusedDecoder}
+"""`FUSED` for every request: fewer bytes between a GPU's kernels, whatever a runtime fuses."""
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
@@ -28,23 +41,31 @@ TARGETS: Final[dict[str, Target]] = {
             files=ARTIFACTS["torchscript"],
             batches=True,
             graphs=FEWEST_OPERATIONS,
+            graphs_with_cuda=FUSED_BY_PYTORCH,
+            default_precision_with_cuda="fp16",
             export=torchscript_target.export,
             load=torchscript_target.load,
             refused_without_cuda={
                 "fp16": "its CPU kernels are slower than fp32 and this machine has no CUDA device; "
                 "build on the GPU, or use fp32 or bf16"
             },
-            uses_cuda=True,
+            uses_cuda=torch.cuda.is_available,
         ),
         Target(
             name="onnxruntime",
             files=ARTIFACTS["onnxruntime"],
             batches=True,
             graphs=FEWEST_OPERATIONS,
+            graphs_with_cuda=FUSED_FOR_ANY_SHAPE,
+            default_precision_with_cuda="fp16",
             export=onnx_target.export,
             load=onnx_target.load,
+            refused_without_cuda={
+                "fp16": "ONNX Runtime's CPU kernels compute it as fp32 between casts, and this "
+                "machine has no CUDA device; build on the GPU, or use fp32"
+            },
+            uses_cuda=onnx_target.has_cuda,
             refused={
-                "fp16": "ONNX Runtime's CPU kernels compute it as fp32 between casts; use fp32",
                 "bf16": "ONNX Runtime's CPU kernels do not cover it; use fp32, or target openvino",
             },
         ),
@@ -67,6 +88,8 @@ TARGETS: Final[dict[str, Target]] = {
             files=("model.tensorrt.onnx",),
             batches=True,
             graphs=FUSED,
+            default_precision="fp16",
+            bounds={**parity.BOUNDS, "bf16": Figures(5e-2, 0.985, 0.95, 5e-2)},
             export=tensorrt_export.export,
             load=tensorrt_export.load,
             finish=Finish(

@@ -11,19 +11,21 @@ import onnxruntime
 import torch
 from torch import nn
 
-from slimsam_build.targets.example import example_inputs
+from slimsam_build.graphs.example import example_inputs
+from slimsam_build.graphs.precision import cast
 from slimsam_build.targets.row_by_row import scan_rows
 from slimsam_build.targets.target import Run
 from slimsam_client.contract import DECODER, Arrays, ModelSpec
 
 OPSET: Final = 17
 """The first with LayerNormalization as one operator."""
+PROVIDERS: Final = ("CUDAExecutionProvider", "CPUExecutionProvider")
 AXES: Final = ("prompts", "points")
 
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
     """Export a graph for ONNX Runtime, the decoder in a loop; see `slimsam_build.targets`."""
-    write(graph, spec, path)
+    write(cast(graph, precision), spec, path)
     if spec == DECODER:
         scan_rows(path)
 
@@ -58,9 +60,15 @@ def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
     onnx.checker.check_model(str(path))
 
 
+def has_cuda() -> bool:
+    """Say whether ONNX Runtime's package computes on CUDA, and there is a device."""
+    return torch.cuda.is_available() and PROVIDERS[0] in onnxruntime.get_available_providers()
+
+
 def load(path: Path, spec: ModelSpec, precision: str) -> Run:
-    """Load a file into ONNX Runtime on the CPU, to run on arrays."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    """Load a file into ONNX Runtime, on the GPU where its package has CUDA, to run on arrays."""
+    providers = PROVIDERS if has_cuda() else PROVIDERS[1:]
+    session = onnxruntime.InferenceSession(str(path), providers=providers)
     names = [tensor.name for tensor in spec.outputs]
 
     def run(arrays: Arrays) -> Arrays:

@@ -10,17 +10,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import SamModel
 
+from slimsam_build import parity
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.repository import VERSION, max_batch_size
 from slimsam_client.contract import Arrays, ModelSpec
+from slimsam_client.parity.figures import Figures
 
 Run = Callable[[Arrays], Arrays]
 """A loaded artifact: inputs by name, with their batch axis, to outputs by name."""
 Graphs = Mapping[ModelSpec, Callable[[SamModel], nn.Module]]
 """What makes the graph of each model of a checkpoint, the encoder's first."""
+
+
+def never() -> bool:
+    """Say no: a target that no machine runs on CUDA at the gate."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,15 @@ class Target:
             that `load` loads.
         batches: whether one execution of its artifacts may hold several rows.
         graphs: the models' graphs, in the form that is right for the runtime.
+        graphs_with_cuda: the form for a machine with a CUDA device, where it is another.
         export: writes a graph, for a model of the contract, to a path, in a precision.
         load: loads what `export` wrote (path, model, precision), and runs it as Triton would.
+        default_precision: in which it is built unless another is asked for.
+        default_precision_with_cuda: the same on a machine with a CUDA device, where it is another.
+        bounds: of the parity gate, by precision.
         refused: precisions that the target does not offer, with the reason.
         refused_without_cuda: those that it does not offer on a machine without a CUDA device.
-        uses_cuda: whether `load` runs an artifact on the CUDA device, where there is one.
+        uses_cuda: says whether `load` runs an artifact on this machine's CUDA device.
         finish: the second step, where what Triton loads is made on the machine that serves it.
     """
 
@@ -47,15 +59,33 @@ class Target:
     graphs: Graphs
     export: Callable[[nn.Module, ModelSpec, Path, str], None]
     load: Callable[[Path, ModelSpec, str], Run]
+    graphs_with_cuda: Graphs | None = None
+    default_precision: str = "fp32"
+    default_precision_with_cuda: str | None = None
+    bounds: Mapping[str, Figures] = field(default_factory=lambda: parity.BOUNDS)
     refused: Mapping[str, str] = field(default_factory=dict)
     refused_without_cuda: Mapping[str, str] = field(default_factory=dict)
-    uses_cuda: bool = False
+    uses_cuda: Callable[[], bool] = never
     finish: Finish | None = None
 
     @property
     def artifact(self) -> str:
         """The name of the file that `export` is given and `load` loads."""
         return self.files[0]
+
+    @property
+    def graphs_here(self) -> Graphs:
+        """The graphs in the form for this machine."""
+        if self.graphs_with_cuda is not None and torch.cuda.is_available():
+            return self.graphs_with_cuda
+        return self.graphs
+
+    @property
+    def default_precision_here(self) -> str:
+        """The precision that this machine builds unless another is asked for."""
+        if self.default_precision_with_cuda is not None and torch.cuda.is_available():
+            return self.default_precision_with_cuda
+        return self.default_precision
 
 
 @dataclass(frozen=True)

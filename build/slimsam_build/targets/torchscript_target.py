@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from slimsam_build.graphs.example import example_inputs
 from slimsam_build.graphs.precision import cast
-from slimsam_build.targets.example import example_inputs
 from slimsam_build.targets.row_by_row import RowByRow
 from slimsam_build.targets.target import Run
 from slimsam_client.contract import DECODER, Arrays, ModelSpec

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from slimsam_build.errors import TargetError
-from slimsam_build.targets.example import DTYPES
+from slimsam_build.graphs.example import DTYPES
 from slimsam_build.targets.target import Job, Run
 from slimsam_build.targets.tensorrt.builder import Recipe, Shapes, build_serialized
 from slimsam_client.contract import ENCODER, MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
@@ -102,8 +103,30 @@ def build_plan(job: Job, spec: ModelSpec, onnx_path: Path, path: Path) -> None:
     job.log(f"built {spec.name}/{path.name} with TensorRT {trt.__version__}")
 
 
+OnDevice = Callable[..., tuple[torch.Tensor, ...]]
+"""Inputs on the GPU, in the contract's order, to outputs there."""
+
+
 def load_plan(job: Job, spec: ModelSpec, path: Path) -> Run:
     """Load a plan on the GPU, to run on arrays with the first profile that fits."""
+    execute = load_on_device(path, spec, job.max_batch_size(spec))
+
+    def run(arrays: Arrays) -> Arrays:
+        given = [torch.from_numpy(arrays[tensor.name]).cuda() for tensor in spec.inputs]
+        found = execute(*given)
+        return {t.name: o.cpu().numpy() for t, o in zip(spec.outputs, found, strict=True)}
+
+    return run
+
+
+def load_on_device(path: Path, spec: ModelSpec, max_batch_size: int) -> OnDevice:
+    """Load a plan on the GPU, to run on tensors that are there, on PyTorch's current stream.
+
+    Args:
+        path: of the plan.
+        spec: the model.
+        max_batch_size: for which it was built.
+    """
     import tensorrt as trt
 
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
@@ -111,35 +134,35 @@ def load_plan(job: Job, spec: ModelSpec, path: Path) -> Run:
     if engine is None:
         raise TargetError(f"{path}: TensorRT {trt.__version__} cannot load it; build it again here")
     context = engine.create_execution_context()
-    profiles = profile_shapes(spec, job.max_batch_size(spec))
-    stream = torch.cuda.Stream()
+    profiles = profile_shapes(spec, max_batch_size)
+    used: int | None = None
 
-    def run(arrays: Arrays) -> Arrays:
-        with torch.cuda.stream(stream):
-            number = next(i for i, shapes in enumerate(profiles) if _fits(arrays, shapes))
+    def execute(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        nonlocal used
+        stream = torch.cuda.current_stream()
+        values = {t.name: value.contiguous() for t, value in zip(spec.inputs, given, strict=True)}
+        number = next(i for i, shapes in enumerate(profiles) if _fits(values, shapes))
+        if number != used:
             context.set_optimization_profile_async(number, stream.cuda_stream)
-            tensors: dict[str, Any] = {}
-            for tensor in spec.inputs:
-                value = torch.from_numpy(arrays[tensor.name]).cuda().contiguous()
-                tensors[tensor.name] = value
-                context.set_input_shape(tensor.name, tuple(value.shape))
-                context.set_tensor_address(tensor.name, value.data_ptr())
-            for tensor in spec.outputs:
-                shape = tuple(context.get_tensor_shape(tensor.name))
-                value = torch.empty(shape, dtype=DTYPES[tensor.dtype], device="cuda")
-                tensors[tensor.name] = value
-                context.set_tensor_address(tensor.name, value.data_ptr())
-            if not context.execute_async_v3(stream.cuda_stream):
-                raise TargetError(f"{path}: TensorRT could not execute it")
-        stream.synchronize()
-        return {tensor.name: tensors[tensor.name].cpu().numpy() for tensor in spec.outputs}
+            used = number
+        for name, value in values.items():
+            context.set_input_shape(name, tuple(value.shape))
+            context.set_tensor_address(name, value.data_ptr())
+        outputs = []
+        for tensor in spec.outputs:
+            shape = tuple(context.get_tensor_shape(tensor.name))
+            outputs.append(torch.empty(shape, dtype=DTYPES[tensor.dtype], device="cuda"))
+            context.set_tensor_address(tensor.name, outputs[-1].data_ptr())
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise TargetError(f"{path}: TensorRT could not execute it")
+        return tuple(outputs)
 
-    return run
+    return execute
 
 
-def _fits(arrays: Arrays, shapes: Shapes) -> bool:
+def _fits(values: Mapping[str, torch.Tensor], shapes: Shapes) -> bool:
     return all(
-        all(low <= size <= high for low, size, high in zip(least, array.shape, most, strict=True))
-        for name, array in arrays.items()
+        all(low <= size <= high for low, size, high in zip(least, value.shape, most, strict=True))
+        for name, value in values.items()
         for least, _, most in [shapes[name]]
     )

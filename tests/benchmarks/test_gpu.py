@@ -1,0 +1,143 @@
+"""`make gpu` without a card: what of it runs on a CPU, and what it does with steps that fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import __main__ as command, steps
+from benchmarks.gpu.graph_steps import SAM_MODEL
+from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.steps import STEPS, Step
+
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command with the demo checkpoint; give the lines that it printed."""
+
+    def call(*options: object, status: int = 0) -> list[str]:
+        given = ["--checkpoint", "demo", "--results", tmp_path, "--rounds", 1, "--largest", 1]
+        monkeypatch.setattr(sys, "argv", ["gpu", *map(str, (*given, *options))])
+        assert command.main() == status
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put code into the place of what a step's process would run."""
+
+    def replace(code: str) -> None:
+        monkeypatch.setattr(command, "command_of", lambda *_: [sys.executable, "-c", code])
+
+    return replace
+
+
+@pytest.mark.slow
+def test_steps_run_on_a_cpu(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process here; the gate is the target's, which test_cuda_forms has."""
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # it takes minutes
+    names = ["peak", "fast", "encode-fp32", "decode-fp32"]
+    run("--device", "cpu", "--here", "--steps", *names)
+    (directory,) = tmp_path.iterdir()
+    found = {name: json.loads((directory / f"{name}.json").read_text()) for name in names}
+    assert {result["outcome"] for result in found.values()} == {"done"}
+    assert found["peak"]["figures"]["gflops"]["bf16"] > 0
+    (row,) = found["fast"]["figures"]["rows"]
+    assert all(side["seconds"] > 0 for side in row["sides"].values()) and len(row["sides"]) == 3
+    for name in names[2:]:
+        (row,) = found[name]["figures"]["rows"]
+        assert row["size"] == 1 and row["flops"] > 0
+        assert set(row["sides"]) == {SAM_MODEL, "ours, PyTorch"}
+        for side in row["sides"].values():
+            assert side["differs"] is None and side["seconds"] > 0
+    # The same command keeps them, and its report has them.
+    lines = run("--device", "cpu", "--steps", *names)
+    assert lines[:-1] == [f"{name}: done" for name in names]
+    report = Path(lines[-1]).read_text()
+    assert "Nothing of this ran on a card." in report
+    assert f"| images, fp32 | {SAM_MODEL} | ours, PyTorch |" in report
+    assert "1.00x" in report and "of the peak" in report
+
+
+def test_without_a_card_each_step_says_why_it_cannot_be_done(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps.torch.cuda, "is_available", lambda: False)
+    names = [step.name for step in STEPS if step.card]
+    lines = run("--steps", *names)
+    assert lines[:-1] == [f"{name}: left out: there is no CUDA device" for name in names]
+    assert [step.name for step in STEPS if not step.card] == ["plan"]
+
+
+def test_what_an_interpreter_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step("step", "step", "plan", needs=("numpy", "no_such_package"), card=False)
+    assert step.lacks("cpu") == "not installed: no_such_package"
+
+
+def test_a_failure_is_named_and_tried_again(
+    run: Run, stub: Callable[[str], None], tmp_path: Path
+) -> None:
+    stub("raise SystemExit('the reason')")
+    lines = run("--device", "cpu", "--steps", "peak", "gate-fp32", status=1)
+    assert lines[:-1] == ["peak: failed: the reason", "gate-fp32: failed: the reason"]
+    (directory,) = tmp_path.iterdir()
+    done = {"outcome": "done", "figures": {"gflops": {"bf16": 1.0}}}
+    stub(f"import json; json.dump({done!r}, open({str(directory / 'peak.json')!r}, 'w'))")
+    assert run("--device", "cpu", "--steps", "peak")[0] == "peak: done"
+
+
+def test_a_step_is_cut_with_all_that_it_started(
+    run: Run, stub: Callable[[str], None], tmp_path: Path
+) -> None:
+    marker = tmp_path / "child"
+    stub(
+        "import subprocess, sys, time; "
+        f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"open({str(marker)!r}, 'w').write(str(child.pid)); time.sleep(600)"
+    )
+    lines = run("--device", "cpu", "--steps", "peak", "--limit", 5, status=1)
+    assert lines[0] == "peak: cut: it took more than 5 s"
+    if marker.exists():  # a busy machine may not have come so far
+        state = Path(f"/proc/{marker.read_text()}/stat")
+        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_plans_come_before_their_times(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Step, "lacks", lambda *_: None)
+    assert run("--device", "cpu", "--steps", "plan-times")[0] == (
+        "plan-times: left out: step plan has left no plans"
+    )
+
+
+def test_results_of_other_weights_and_cards_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from benchmarks.gpu import setting
+    from slimsam_build.checkpoints import load_checkpoint
+
+    demo = load_checkpoint("demo")
+    other = replace(demo, sha256="0" * 64)
+    here = setting.this_machine()
+    names = set()
+    for card in ("NVIDIA H100 80GB HBM3", "NVIDIA L4"):
+        monkeypatch.setattr(setting, "this_machine", lambda card=card: replace(here, gpu=card))
+        for checkpoint in (demo, other):
+            names.add(setting.directory_for(Path(), checkpoint, "demo", "cuda").name)
+    assert len(names) == 4 and f"demo-{'0' * 8}-nvidia-l4" in names
+
+
+def test_sizes_that_are_too_large_are_left_out() -> None:
+    def sizes(largest: int) -> Any:
+        return Setting("demo", "cpu", Path(), largest).sizes(1, 8, 64)
+
+    assert sizes(8) == (1, 8) and sizes(1) == (1,) and sizes(1024) == (1, 8, 64)
