@@ -61,7 +61,8 @@ class Computing:
             content = await asyncio.to_thread(picture.read)
             return await outlast(self.sam, lambda: self._answer(picture, content), self.patience)
         except OF_THE_PICTURE as error:
-            return Answer(picture.name, error=str(error))
+            reason = str(error).removeprefix("image bytes: ")
+            return Answer(picture.name, error=reason)
         except MemoryError:
             return Answer(picture.name, error="expected a picture that fits into memory")
 

@@ -49,7 +49,7 @@ class KeptEmbeddings:
         file = io.BytesIO()
         values = [getattr(embedding, name) for name in ARRAYS]
         np.savez(file, **dict(zip(ARRAYS, values, strict=True)))
-        self._store.create(self._key(content), file.getvalue())
+        self._store.replace(self._key(content), file.getvalue())
 
     def _key(self, content: bytes) -> str:
         picture = hashlib.sha256(content).hexdigest()

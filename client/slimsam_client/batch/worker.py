@@ -95,6 +95,8 @@ class Worker:
             SlimSamError: nothing can go on. What was finished until then is kept.
         """
         await self._look()
+        if len(self.finished) < self.plan.shards:
+            await self._check_checkpoint()
         order = self._order()
         while True:
             if len(self.finished) == self.plan.shards:

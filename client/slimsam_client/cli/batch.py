@@ -22,7 +22,7 @@ from slimsam_client.batch.finish import finish
 from slimsam_client.batch.pace import Pace
 from slimsam_client.batch.patience import SECONDS
 from slimsam_client.batch.pictures import Columns
-from slimsam_client.batch.plan import Format, Plan, Task
+from slimsam_client.batch.plan import Format, Plan, Task, read_plan
 from slimsam_client.batch.store import Store, open_store
 from slimsam_client.batch.worker import ShardDone, Worker, served_digest
 from slimsam_client.cli.messages import complain, printable
@@ -116,6 +116,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="seconds for which the server may be away; default: %(default)g",
     )
     workers.add_argument(
+        "--lenient",
+        action="store_true",
+        help="exit with 0 if pictures failed, too, once all others are done: for engines that "
+        "start a failed worker again",
+    )
+    workers.add_argument(
         "--plan", action="store_true", help="cut the batch into shards, and compute nothing"
     )
     workers.add_argument(
@@ -188,13 +194,16 @@ async def _run(options: argparse.Namespace, task: Task, store: Store) -> int:
 
 
 async def _begin(options: argparse.Namespace, task: Task, store: Store, sam: AsyncSlimSam) -> Plan:
-    """The plan; the server is asked for its checkpoint before pictures are listed."""
+    """The plan. For a new batch the server must be there; in a later one it may come back."""
+    plan = await asyncio.to_thread(read_plan, store, task)
+    if plan is not None:
+        return plan
     digest = await served_digest(sam)
     return await asyncio.to_thread(
         lambda: begin(
             store,
             task,
-            lambda: digest,
+            digest,
             columns=Columns(options.image_column, options.name_column),
             shards=options.shards,
             lease=options.lease,
@@ -249,7 +258,7 @@ def _ended(options: argparse.Namespace, summary: dict[str, Any]) -> int:
     )
     for image, error in failed.items():
         complain(f"failed: {image}: {error}")
-    return FAILED if failed else OK
+    return FAILED if failed and not options.lenient else OK
 
 
 def _say(options: argparse.Namespace, text: str, content: Mapping[str, Any]) -> None:
