@@ -1,4 +1,4 @@
-"""Masks of a batch as PNGs: 255 inside, else 0."""
+"""Masks of a batch as PNGs of one bit a pixel: white inside, black outside."""
 
 from __future__ import annotations
 
