@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 from PIL import Image
 
@@ -92,6 +91,8 @@ def environment(url: str, store: str | None = None, **more: str) -> dict[str, st
 
 def bucket(port: int) -> Any:
     """A client of the store's bucket, which is not the one that is tested."""
+    import boto3
+
     return boto3.resource(
         "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
         aws_access_key_id="tests", aws_secret_access_key="tests",

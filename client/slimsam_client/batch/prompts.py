@@ -44,7 +44,11 @@ class Prompts:
         given: dict[str, Any] = {}
         if self.boxes is not None:
             corners = np.asarray(self.boxes, np.float64).reshape(-1, 2, 2) * scale
-            given["box"] = np.clip(corners, 0, (width, height)).reshape(-1, 4)
+            clipped = np.clip(corners, 0, (width, height))
+            # One that lies outside altogether stays as it is, to be refused by what it is.
+            outside = (clipped[:, 0] >= clipped[:, 1]).any(axis=1)
+            clipped[outside] = corners[outside]
+            given["box"] = clipped.reshape(-1, 4)
         if self.points is not None:
             given["points"] = [
                 np.asarray(points, np.float64).reshape(-1, 2) * scale for points in self.points

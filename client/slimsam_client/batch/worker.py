@@ -20,7 +20,7 @@ from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.plan import Plan, result_key, shard_name
 from slimsam_client.batch.shard_file import encode_answers
 from slimsam_client.batch.store import Store
-from slimsam_client.errors import ModelNotReadyError
+from slimsam_client.calls import AskDigest, Operation
 
 SECONDS_BETWEEN_LISTINGS: Final = 5.0
 """A worker that finds shards to take lists what the others did no more often."""
@@ -218,12 +218,12 @@ async def served_digest(sam: AsyncSlimSam) -> str | None:
     Raises:
         SlimSamError: the server is away, or failed.
     """
-    try:
-        return (await sam.model_info()).digest
-    except ModelNotReadyError:
-        if await sam.ready():  # it does without slimsam_info
-            return None
-        raise
+
+    def ask() -> Operation[str | None]:
+        digest: str | None = yield AskDigest()
+        return digest
+
+    return await sam._run(ask())
 
 
 async def together(work: list[Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -186,9 +186,9 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_workers_share_the_shards(main: Run, pictures: Path, tmp_path: Path) -> None:
+def test_workers_share_the_shards(batch: Run, pictures: Path, tmp_path: Path) -> None:
     with FakeServer() as server:
-        assert main(pictures, tmp_path / "single", *FEW, "--url", server.url)[0] == 0
+        assert batch(pictures, tmp_path / "single", *FEW, "--url", server.url)[0] == 0
         before = len(server.requests)
         arguments = [pictures, tmp_path / "out", *FEW, "--shards", 6]
         workers = Workers(arguments, environment(server.url), tmp_path)
@@ -240,65 +240,65 @@ def test_a_worker_that_was_stopped_loses_its_shard(pictures: Path, tmp_path: Pat
     assert (output / "results" / "000000.json").read_bytes() == result
 
 
-def test_without_waiting(main: Run, fake: str, pictures: Path, tmp_path: Path) -> None:
+def test_without_waiting(batch: Run, fake: str, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     line = (pictures, output, *FEW, "--shards", 2, "--url", fake)
-    assert main(*line, "--plan")[:2] == (0, "6 images in 2 shards\n")
+    assert batch(*line, "--plan")[:2] == (0, "6 images in 2 shards\n")
     store = open_store(str(output))
     assert Claims(store, "somebody", 60).take(1) is not None
-    status, out, _ = main(*line, "--no-wait", "--json")
+    status, out, _ = batch(*line, "--no-wait", "--json")
     assert (status, json.loads(out)) == (0, {"left": 1})
     assert not (output / "summary.json").exists()
 
 
-def test_a_server_that_is_not_there(main: Run, pictures: Path, tmp_path: Path) -> None:
-    status, out, said = main(pictures, tmp_path / "out", *FEW, *NOWHERE)
+def test_a_server_that_is_not_there(batch: Run, pictures: Path, tmp_path: Path) -> None:
+    status, out, said = batch(pictures, tmp_path / "out", *FEW, *NOWHERE)
     assert (status, out) == (1, "") and said.count("nothing answers") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_server_that_stays_away_ends_the_worker(
-    main: Run, pictures: Path, tmp_path: Path
+    batch: Run, pictures: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     with FakeServer() as server:
         options = ("--url", server.url, "--patience", "0.1", "--timeout", "1")
-        assert main(pictures, output, *FEW, *options, "--plan")[0] == 0
-    status, out, said = main(pictures, output, *FEW, *options)
+        assert batch(pictures, output, *FEW, *options, "--plan")[0] == 0
+    status, out, said = batch(pictures, output, *FEW, *options)
     assert (status, out) == (1, "") and "nothing answers" in said
     assert not (output / "results").exists()
 
 
 def test_a_picture_that_the_server_fails_at_is_listed(
-    main: Run, pictures: Path, tmp_path: Path
+    batch: Run, pictures: Path, tmp_path: Path
 ) -> None:
     with FakeServer() as server:
         line = (pictures, tmp_path / "out", *FEW, "--url", server.url, "--concurrency", 1)
         server.fail(AUTOMATIC.name, grpc.StatusCode.INTERNAL, "out of memory", times=3)
-        status, out, said = main(*line)
+        status, out, said = batch(*line)
     assert status == 1 and out.startswith("5 images, ") and "1 failed" in out
     assert said.splitlines()[-1].startswith("slimsam: failed: 0.png: ") and "out of memory" in said
 
 
-def test_a_server_that_fails_for_a_moment(main: Run, pictures: Path, tmp_path: Path) -> None:
+def test_a_server_that_fails_for_a_moment(batch: Run, pictures: Path, tmp_path: Path) -> None:
     with FakeServer() as server:
         server.fail(AUTOMATIC.name, grpc.StatusCode.INTERNAL, "out of memory", times=2)
         line = (pictures, tmp_path / "out", *FEW, "--url", server.url, "--concurrency", 1)
-        assert main(*line)[0] == 0
+        assert batch(*line)[0] == 0
 
 
-def test_another_checkpoint_ends_the_batch(main: Run, pictures: Path, tmp_path: Path) -> None:
+def test_another_checkpoint_ends_the_batch(batch: Run, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with FakeServer() as server:
         line = (pictures, output, *FEW, "--url", server.url)
-        assert main(*line, "--plan")[0] == 0
+        assert batch(*line, "--plan")[0] == 0
         server.digest = "another"
-        status, _, said = main(*line)
+        status, _, said = batch(*line)
         assert status == 2 and "expected the checkpoint that the batch was begun with" in said
         assert not (output / "results").exists()
 
 
-def test_a_server_without_information(main: Run, pictures: Path, tmp_path: Path) -> None:
+def test_a_server_without_information(batch: Run, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(
         json.dumps([{"image_id": 0, "category_id": 1, "bbox": [1, 1, 20, 20]}])
     )
@@ -306,9 +306,9 @@ def test_a_server_without_information(main: Run, pictures: Path, tmp_path: Path)
         server.unready.add(INFO.name)
         line = (pictures, tmp_path / "out", "--prompts", tmp_path / "boxes.json")
         line = (*line, "--url", server.url)
-        status, _, said = main(*line, "--embeddings", tmp_path / "kept")
+        status, _, said = batch(*line, "--embeddings", tmp_path / "kept")
         assert status == 2 and "expected a server that says which checkpoint it has" in said
-        assert main(*line)[0] == 0
+        assert batch(*line)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_server_without_information(main: Run, pictures: Path, tmp_path: Path)
     ],
 )
 def test_mistakes(
-    main: Run, fake: str, pictures: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    batch: Run, fake: str, pictures: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "labels").mkdir()
@@ -346,24 +346,24 @@ def test_mistakes(
     (tmp_path / "up.txt").write_text("../a.png\n")
     (tmp_path / "twice.txt").write_text("pictures/0.png\npictures/0.png\n")
     given = [text.format(tmp=tmp_path, pictures=pictures) for text in arguments]
-    status, out, said = main(*given, "--url", fake)
+    status, out, said = batch(*given, "--url", fake)
     assert (status, out) == (2, "")
     assert message in said and said.count("\n") == 1
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
-def test_another_batch_in_the_folder(main: Run, fake: str, pictures: Path, tmp_path: Path) -> None:
+def test_another_batch_in_the_folder(batch: Run, fake: str, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert main(pictures, output, *FEW, "--url", fake)[0] == 0
-    status, _, said = main(pictures, output, "--points-per-side", 3, "--url", fake)
+    assert batch(pictures, output, *FEW, "--url", fake)[0] == 0
+    status, _, said = batch(pictures, output, "--points-per-side", 3, "--url", fake)
     assert status == 2 and "got one of another settings; give another folder" in said
     (output / "plan.json").write_text("{}")
-    status, _, said = main(pictures, output, *FEW, "--url", fake)
+    status, _, said = batch(pictures, output, *FEW, "--url", fake)
     assert status == 2 and "plan.json: expected the plan of a batch" in said
 
 
 def test_bad_pictures_are_listed_with_their_reason(
-    main: Run, fake: str, pictures: Path, tmp_path: Path
+    batch: Run, fake: str, pictures: Path, tmp_path: Path
 ) -> None:
     whole = (pictures / "0.png").read_bytes()
     (pictures / "half.png").write_bytes(whole[: len(whole) // 2])
@@ -380,11 +380,11 @@ def test_bad_pictures_are_listed_with_their_reason(
         )
     )
     line = (pictures, tmp_path / "out", "--prompts", tmp_path / "boxes.json", "--url", fake)
-    status, out, said = main(*line, "--json")
+    status, out, said = batch(*line, "--json")
     assert status == 1
     failed = json.loads(out)["failed"]
     assert list(failed) == ["2.png", "gone.png", "half.png", "none.jpg"]
-    assert "it is outside the image" in failed["2.png"]
+    assert "box 0: expected (x, y) within 0..60 and 0..42" in failed["2.png"]
     assert "expected a readable file" in failed["gone.png"]
     assert "expected a whole image" in failed["half.png"]
     assert said.count("slimsam: failed: ") == 4
