@@ -138,7 +138,7 @@ load: .load/ready
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt pip
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
 	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --no-build-isolation \
-		-e client[cli,polygons,regions,supervision,tracing] -e build -e server -e gateway \
+		-e client[batch,cli,polygons,regions,supervision,tracing] -e build -e server -e gateway \
 		--group test --group lint
 	touch $@
 
@@ -151,7 +151,7 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	$(CLIENT_ENV)/bin/python -m pip install $(QUIETLY) --constraint constraints.txt pip
 	$(CLIENT_ENV)/bin/python -m pip install $(QUIETLY) \
 		$(if $(filter 3.10,$(notdir $(CLIENT_ENV))),--constraint constraints-lowest.txt) \
-		-e client[cli,polygons,regions,supervision,tracing] --group test-client
+		-e client[batch,cli,polygons,regions,supervision,tracing] --group test-client
 	touch $@
 
 # What only the documentation needs.

@@ -159,6 +159,28 @@ def demo_server(demo_repository: Path) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
+def moto() -> Iterator[int]:
+    """A port at which moto stands in for S3, with the bucket `bucket`."""
+    require("moto", "boto3", "s3fs", "slimsam_server")
+    from batch_runs import ENVIRONMENT, make_bucket, wait_for
+
+    from slimsam_server.ports import free_port
+
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT},
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}/moto-api/", process)
+        make_bucket(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
 def demo_model() -> SamModel:
     require("slimsam_build")
     from slimsam_build.checkpoints import load_checkpoint

@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -145,3 +146,32 @@ def annotated(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return output
+
+
+@pytest.fixture
+def batch(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `slimsam batch` in this process; give its status and what it said."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = cli.main(["batch", *map(str, arguments)])
+        except SystemExit as end:  # argparse
+            status = int(end.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six small pictures, in two folders, and what is none."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for number in range(6):
+        place = folder / "below" if number % 2 else folder
+        dice = np.random.default_rng(number)
+        pixels = dice.integers(0, 256, (40 + number, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    (folder / "notes.md").write_text("no picture")
+    (folder / ".hidden.png").write_text("no picture")
+    return folder

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from slimsam_client.cli import everything, export_coco, health, segment
+from slimsam_client.cli import batch, everything, export_coco, health, segment
 from slimsam_client.cli.messages import complain, escape_unencodable, printable
 from slimsam_client.cli.status import EXPLANATION, FAILED, INTERRUPTED, USAGE
 from slimsam_client.errors import MissingExtraError, SlimSamError
 
 COMMANDS = {
     "everything": (everything, "segment all objects of an image, or of all images of a folder"),
+    "batch": (batch, "segment many pictures in shards, which any number of workers share"),
     "segment": (segment, "segment one object of an image by points, a box, or both"),
     "health": (health, "look whether a server lives, serves the models and answers"),
     "export-coco": (export_coco, "turn a folder's records into one COCO annotations file"),

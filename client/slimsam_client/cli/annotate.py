@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from slimsam_client.batch.compute import OF_THE_PICTURE
 from slimsam_client.cli.files import read_file, remove_parts, write_whole
 from slimsam_client.cli.folder import Folder
 from slimsam_client.cli.image_input import decoded, read_image_file
@@ -21,24 +22,9 @@ from slimsam_client.cli.record_file import RecordFile, sha256
 from slimsam_client.cli.status import UsageError
 from slimsam_client.client import SlimSam
 from slimsam_client.drawing.overlay import draw_records
-from slimsam_client.errors import (
-    ImageError,
-    InvalidRequestError,
-    RequestCancelledError,
-    RequestTimeoutError,
-    ServerError,
-    SlimSamError,
-)
+from slimsam_client.errors import ImageError, SlimSamError
 from slimsam_client.everything import GenerateSettings, Progress
 
-ERRORS_OF_AN_IMAGE: Final = (
-    ImageError,
-    InvalidRequestError,
-    RequestCancelledError,
-    RequestTimeoutError,
-    ServerError,
-)
-"""After these errors the next image may succeed; after any other, none will."""
 ERRORS_OF_A_DISK: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 )
@@ -135,7 +121,7 @@ def annotate_folder(
 def _outcome(job: Job, folder: Folder, image: str, pictures: bool) -> Outcome:
     try:
         return _annotate(job, folder, image, pictures)
-    except ERRORS_OF_AN_IMAGE as error:
+    except OF_THE_PICTURE as error:
         return Outcome(image, error=error)
     except (OSError, UsageError) as error:
         cause = error.__cause__ if isinstance(error, UsageError) else error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -12,14 +11,23 @@ from slimsam_client.cli.annotate import Job, annotate_folder
 from slimsam_client.cli.folder import Folder
 from slimsam_client.cli.image_input import read_image_file
 from slimsam_client.cli.messages import complain, printable
-from slimsam_client.cli.options import add_connection, add_json, add_quiet, connect, count
+from slimsam_client.cli.options import (
+    add_connection,
+    add_json,
+    add_quiet,
+    add_settings,
+    add_where,
+    connect,
+    count,
+    settings_of,
+)
 from slimsam_client.cli.outputs import check_outputs
 from slimsam_client.cli.pictures import check_format, write_picture
 from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.sheet_file import write_contact_sheet
 from slimsam_client.cli.status import FAILED, OK, UsageError
+from slimsam_client.client import SlimSam
 from slimsam_client.drawing.overlay import draw_records
-from slimsam_client.everything import GenerateSettings
 
 CONCURRENCY = 4
 
@@ -37,21 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_json(parser, "the records of an image, or what became of a folder's images,")
     add_quiet(parser)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--on-server",
-        action="store_true",
-        default=None,
-        dest="on_server",
-        help="run in the server's model slimsam_automatic, one request per image; "
-        "the default where the server has it",
-    )
-    where.add_argument(
-        "--in-client",
-        action="store_false",
-        dest="on_server",
-        help="run here, with one request per batch of points",
-    )
+    add_where(parser)
     folder = parser.add_argument_group("folders")
     folder.add_argument(
         "-r", "--recursive", action="store_true", help="take the images of folders below, too"
@@ -69,30 +63,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images under way at once; default: %(default)s",
     )
-    group = parser.add_argument_group("settings")
-    for setting in dataclasses.fields(GenerateSettings):
-        kind = type(setting.default)
-        text, low, high = (setting.metadata[key] for key in ("text", "low", "high"))
-        group.add_argument(
-            "--" + setting.name.replace("_", "-"),
-            type=kind,
-            default=setting.default,
-            metavar="N" if kind is int else "X",
-            help=f"{text}, {low} to {high}; default: {setting.default:.4g}",
-        )
+    add_settings(parser)
     add_connection(parser, timeout=300)
 
 
 def run(options: argparse.Namespace) -> int:
     """Segment everything, and write and print what was asked for."""
-    settings = GenerateSettings(
-        **{
-            setting.name: getattr(options, setting.name)
-            for setting in dataclasses.fields(GenerateSettings)
-        }
-    )
-    with connect(options) as sam:
-        job = Job(sam, settings, options.on_server, options.timeout)
+    with connect(options, SlimSam) as sam:
+        job = Job(sam, settings_of(options), options.on_server, options.timeout)
         return (_run_folder if options.source.is_dir() else _run_image)(options, job)
 
 

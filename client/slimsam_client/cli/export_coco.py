@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slimsam_client.cli.files import read_file, write_whole
-from slimsam_client.cli.folder import IMAGE_SUFFIXES
 from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_quiet
 from slimsam_client.cli.outputs import check_outputs
@@ -16,6 +15,7 @@ from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.record_file import RecordFile
 from slimsam_client.cli.status import OK, UsageError
 from slimsam_client.everything import MaskRecord, Progress
+from slimsam_client.image.suffixes import IMAGE_SUFFIXES
 from slimsam_client.integrations.coco import coco_dataset
 
 DEFAULT_NAME = "annotations.json"

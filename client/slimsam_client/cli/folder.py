@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
+from slimsam_client.batch.locations import files_below
 from slimsam_client.cli.outputs import check_apart
 from slimsam_client.cli.status import UsageError
+from slimsam_client.image.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES: Final = (
-    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
-    ".webp",
-)  # fmt: skip
-"""Files with these suffixes, in capitals too, are images; the rest of a folder is left alone."""
 PICTURES_PER_PAGE: Final = 60
 """A page of a contact sheet has at most so many pictures."""
 
@@ -50,29 +46,17 @@ class Folder:
             UsageError: there is none.
             OSError: a folder cannot be read.
         """
-        found = []
-        output = self.output.resolve()
-        for directory, below, files in os.walk(self.source, onerror=_unreadable):
-            below[:] = [
-                name
-                for name in below
-                if recursive
-                and not name.startswith(".")
-                and Path(directory, name).resolve() != output
-            ]
-            found += [
-                Path(directory, name).relative_to(self.source).as_posix()
-                for name in files
-                if name.lower().endswith(IMAGE_SUFFIXES)
-                and not name.startswith(".")
-                and not _is_pipe(Path(directory, name))  # reading one could wait for ever
-            ]
+        found = [
+            name
+            for name in files_below(str(self.source), recursive, str(self.output))
+            if name.lower().endswith(IMAGE_SUFFIXES)
+        ]
         if not found:
             raise UsageError(
                 f"{self.source}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none"
                 + ("" if recursive else "; --recursive looks into folders below")
             )
-        return sorted(found)
+        return found
 
     def check(self, images: Sequence[str], pictures: bool) -> None:
         """Refuse results that would lie outside `output`, or destroy an image or each other.
@@ -121,14 +105,3 @@ class Folder:
     def contact_sheet(self, page: int) -> Path:
         """Give the file of a page of the contact sheet, counted from 1."""
         return self.output / ("contact-sheet.png" if page == 1 else f"contact-sheet-{page}.png")
-
-
-def _is_pipe(path: Path) -> bool:
-    try:
-        return path.is_fifo()
-    except OSError:  # it concerns this image alone, which will fail by it
-        return False
-
-
-def _unreadable(error: OSError) -> NoReturn:
-    raise error

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     models: list[ModelHealth] = []
     for model in (ENSEMBLE.name,) if options.quick else ASKED:
         # Each model has a client of its own: one that had an answer would wait for a missing model.
-        with connect(options) as sam:
+        with connect(options, SlimSam) as sam:
             try:
                 found = examine(sam, model, options.timeout, options.allow_busy)
                 models.append(found)
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         return _report(options, True, None, models, PrecisionHealth(unchecked="a model is wrong"))
     if options.quick:
         return _report(options, True, None, models)
-    with connect(options) as sam:
+    with connect(options, SlimSam) as sam:
         return _report(options, True, None, models, examine_precision(sam))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+from typing import TypeVar
 
+from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.client import SlimSam
 from slimsam_client.errors import SettingsError
+from slimsam_client.everything import GenerateSettings
 from slimsam_client.transport.options import checked_header
 from slimsam_client.transport.tls import Tls
 
 DEFAULT_URL = "localhost:8001"
+
+C = TypeVar("C", SlimSam, AsyncSlimSam)
 
 
 def add_connection(parser: argparse.ArgumentParser, timeout: float, address: str = "--url") -> None:
@@ -68,15 +74,59 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float, address: str
     )
 
 
-def connect(options: argparse.Namespace) -> SlimSam:
+def connect(options: argparse.Namespace, client: type[C]) -> C:
     """Make the client that the options ask for."""
-    return SlimSam(options.url, options.timeout, tls=tls_of(options), headers=dict(options.header))
+    return client(options.url, options.timeout, tls=tls_of(options), headers=dict(options.header))
 
 
 def tls_of(options: argparse.Namespace) -> bool | Tls:
     """Give a client's `tls` as the options ask for it."""
     files = Tls(options.root_certificates, options.certificate_chain, options.private_key)
     return options.tls if files == Tls() else files
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of everything mode, which are those of `GenerateSettings`."""
+    group = parser.add_argument_group("settings")
+    for setting in dataclasses.fields(GenerateSettings):
+        kind = type(setting.default)
+        text, low, high = (setting.metadata[key] for key in ("text", "low", "high"))
+        group.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            type=kind,
+            default=setting.default,
+            metavar="N" if kind is int else "X",
+            help=f"{text}, {low} to {high}; default: {setting.default:.4g}",
+        )
+
+
+def settings_of(options: argparse.Namespace) -> GenerateSettings:
+    """Give the settings that the options ask for."""
+    return GenerateSettings(
+        **{
+            setting.name: getattr(options, setting.name)
+            for setting in dataclasses.fields(GenerateSettings)
+        }
+    )
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where everything mode runs."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--on-server",
+        action="store_true",
+        default=None,
+        dest="on_server",
+        help="run in the server's model slimsam_automatic, one request per image; "
+        "the default where the server has it",
+    )
+    where.add_argument(
+        "--in-client",
+        action="store_false",
+        dest="on_server",
+        help="run here, with one request per batch of points",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:

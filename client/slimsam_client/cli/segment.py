@@ -18,6 +18,7 @@ from slimsam_client.cli.options import add_connection, add_json, connect
 from slimsam_client.cli.outputs import check_outputs
 from slimsam_client.cli.pictures import MASK_FORMATS, check_format, write_picture
 from slimsam_client.cli.status import OK, UsageError
+from slimsam_client.client import SlimSam
 from slimsam_client.drawing.contact_sheet import side_by_side
 from slimsam_client.drawing.overlay import draw_overlay
 from slimsam_client.encodings import to_box
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     content = read_image_file(options.image, pipes=True)
     image = decoded(content, str(options.image))
     start = time.perf_counter()
-    with connect(options) as sam:
+    with connect(options, SlimSam) as sam:
         prediction = sam.predict(sam.upload(content), points, labels, options.box)
     seconds = time.perf_counter() - start
     best = int(prediction.best)
