@@ -5,6 +5,7 @@
 #   make test-quick the tests that take minutes left out
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
 #   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
+#   make test-tools  the real Label Studio and X-AnyLabeling, in environments of their own: 2.3 GB
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
@@ -24,7 +25,7 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs chromium screenshots \
+.PHONY: demo web test test-quick test-client test-backends test-wheels test-tools wheels lint format docs chromium screenshots \
 	bench load clean
 .DEFAULT_GOAL := demo
 
@@ -54,6 +55,9 @@ test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
 	.ci/python $$version >/dev/null && echo $$version; done)
 test-wheels: .venv/ready
 	SLIMSAM_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheels
+
+test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chromium
+	SLIMSAM_TOOLS="$(CURDIR)/.tools" $(BIN)/python -m pytest tests/tools
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
@@ -147,6 +151,13 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	.wheels/bin/python -m pip install $(QUIETLY) --constraint constraints.txt --group wheels
 	touch $@
 
+# An environment for each tool: both want versions of their own of what the gateway needs, too.
+.tools/%/ready: tests/tools/%.txt
+	rm -rf .tools/$*
+	$(PYTHON) -m venv .tools/$*
+	.tools/$*/bin/python -m pip install $(QUIETLY) --requirement $<
+	touch $@
+
 # perf_analyzer is a C++ program in the wheels of older tritonclients, and 2.51.0 is the last that
 # runs on glibc 2.34 to 2.37. The client needs a newer tritonclient, so this one stays out of its
 # environment; of the two libraries that perf_analyzer wants beside it, nvidia-pytriton has both.
@@ -187,6 +198,6 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .test-client .load .promtool .go .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .test-client .load .promtool .go .wheels .tools dist site demo-output .pytest_cache .mypy_cache .ruff_cache
 	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
 		model_repository/slimsam_info/1/*.npz
