@@ -93,7 +93,8 @@ def test_its_polygons_are_the_masks_of_the_sdk(
         expected = sam.predict(embedding, **prompt)
         assert expected.best_masks.any()
         shapes = found["shapes"]
-        mask = from_polygons([[shape["points"][:-1]] for shape in shapes], size)
+        # The tool keeps no corner that is the first one again, as the last one of ours is.
+        mask = from_polygons([[shape["points"]] for shape in shapes], size)
         union = (mask | expected.best_masks).sum()
         assert (mask & expected.best_masks).sum() / union >= 0.99
         assert {shape["score"] for shape in shapes} == {float(expected.best_scores)}
