@@ -6,6 +6,7 @@
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
 #   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
 #   make test-deploy  the Helm chart, rendered and validated; CRDS=DIR for KServe's definitions
+#   make test-tools  the real Label Studio and X-AnyLabeling, in environments of their own: 2.3 GB
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
@@ -33,7 +34,7 @@ GPU_READY := $(if $(filter file,$(origin PYTHON)),$(GPU_ENV)/ready)
 GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-deploy test-wheels wheels lint format docs \
+.PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels wheels lint format docs \
 	chromium screenshots bench gpu load clean
 .DEFAULT_GOAL := demo
 
@@ -68,6 +69,9 @@ test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
 	.ci/python $$version >/dev/null && echo $$version; done)
 test-wheels: .venv/ready
 	SLIMSAM_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheels
+
+test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chromium
+	SLIMSAM_TOOLS="$(CURDIR)/.tools" $(BIN)/python -m pytest tests/tools
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
@@ -180,6 +184,13 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 		-e client -e build -e server --group gpu
 	touch $@
 
+# An environment for each tool: both want versions of their own of what the gateway needs, too.
+.tools/%/ready: tests/tools/%.txt
+	rm -rf .tools/$*
+	$(PYTHON) -m venv .tools/$*
+	.tools/$*/bin/python -m pip install $(QUIETLY) --requirement $<
+	touch $@
+
 # perf_analyzer is a C++ program in the wheels of older tritonclients, and 2.51.0 is the last that
 # runs on glibc 2.34 to 2.37. The client needs a newer tritonclient, so this one stays out of its
 # environment; of the two libraries that perf_analyzer wants beside it, nvidia-pytriton has both.
@@ -233,6 +244,6 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .test-client .load .gpu .helm .promtool .go .wheels dist site demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .test-client .load .gpu .helm .promtool .go .wheels .tools dist site demo-output .pytest_cache .mypy_cache .ruff_cache
 	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
 		model_repository/slimsam_info/1/*.npz

@@ -7,6 +7,7 @@ torch, slimsam-build or slimsam-server before a test asks for what needs them.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import os
 import shutil
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -262,6 +264,20 @@ def serve(built: Callable[[str], Path]) -> Iterator[Callable[[str], EmbeddedServ
             return servers[target]
 
         yield for_target
+
+
+@pytest.fixture(scope="session")
+def load_example() -> Callable[[str], ModuleType]:
+    """Import an example's module."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / "examples" / name)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 class Driven:

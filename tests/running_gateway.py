@@ -17,6 +17,8 @@ import numpy as np
 import uvicorn
 from PIL import Image, ImageDraw
 from skimage import data
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slimsam_gateway import GatewaySettings, create_app
 from slimsam_gateway.listening import listening
@@ -110,10 +112,20 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(settings: GatewaySettings) -> Iterator[Gateway]:
-    """Serve as the command does, in a thread."""
+def serving(
+    settings: GatewaySettings, asked: list[tuple[str, Headers]] | None = None
+) -> Iterator[Gateway]:
+    """Serve as the command does, in a thread.
+
+    Args:
+        settings: the gateway's.
+        asked: gets the method with the path, and the headers, of each request.
+    """
     log = Log()
-    config = listening(create_app(settings, log), "127.0.0.1", 0, log_config=None)
+    app: ASGIApp = create_app(settings, log)
+    if asked is not None:
+        app = _noting(app, asked)
+    config = listening(app, "127.0.0.1", 0, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -125,6 +137,15 @@ def serving(settings: GatewaySettings) -> Iterator[Gateway]:
     finally:
         server.should_exit = True
         thread.join(PATIENCE)
+
+
+def _noting(app: ASGIApp, asked: list[tuple[str, Headers]]) -> ASGIApp:
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.append((f"{scope['method']} {scope['path']}", Headers(scope=scope)))
+        await app(scope, receive, send)
+
+    return note
 
 
 def drawn() -> Image.Image:

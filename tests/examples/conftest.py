@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -49,17 +47,3 @@ def run(demo_server: EmbeddedServer) -> Callable[..., subprocess.CompletedProces
         )
 
     return run
-
-
-@pytest.fixture(scope="session")
-def load_example() -> Callable[[str], ModuleType]:
-    """Import an example's module."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load

@@ -62,6 +62,7 @@ def test_a_picture_of_the_home_origin(home: Site) -> None:
     for _, headers in home.asked:
         assert headers["authorization"] == f"Token {TOKEN}"
         assert headers["accept-encoding"] == "identity"
+        assert headers["accept"] == "*/*"  # Label Studio answers 406 to less
 
 
 def test_another_origin_is_asked_only_if_it_is_configured(home: Site, other: Site) -> None:

@@ -90,3 +90,20 @@ def test_small_and_thin_things_stay() -> None:
         rings = of(mask, 0.001)
         assert len(rings) == 1 and iou(mask, rings) >= 0.99
     assert of(np.zeros(SIZE, np.bool_), 0.001) == []
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("epsilon_factor", [0, 0.001])
+def test_no_other_corner_is_the_first(name: str, epsilon_factor: float) -> None:
+    """X-AnyLabeling takes it for the end of the outline, and leaves it out."""
+    for ring in of(MASKS[name], epsilon_factor):
+        assert (ring == ring[0]).all(axis=1).sum() == 1
+
+
+def test_a_hole_that_is_nearest_to_the_first_corner() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[2:18, 2:18] = True
+    mask[3, 3] = False
+    [ring] = of(mask, 0)
+    assert (ring == ring[0]).all(axis=1).sum() == 1
+    assert iou(mask, [ring]) == 1

@@ -36,7 +36,7 @@ def outlines(coordinates: Sequence[Sequence[Any]], epsilon_factor: float) -> lis
 
     Returns:
         Rings that fill, by the even-odd rule, what the polygons do. A ring goes into each hole and
-        back by the same way.
+        back by the same way. It is at its first corner once.
     """
     polygons = [[np.array(ring[:-1], np.float64) for ring in rings] for rings in coordinates]
     if epsilon_factor:
@@ -44,7 +44,7 @@ def outlines(coordinates: Sequence[Sequence[Any]], epsilon_factor: float) -> lis
             [_simplified(ring, epsilon_factor) for ring in polygon]
             for polygon in _without_specks(polygons)
         ]
-    return [_bridged(polygon) for polygon in polygons]
+    return [_begun_once(_bridged(polygon)) for polygon in polygons]
 
 
 def _without_specks(polygons: list[list[Ring]]) -> list[list[Ring]]:
@@ -126,6 +126,12 @@ def _bridged(polygon: list[Ring]) -> Ring:
         nearest = int(np.argmin(((outer - inner[0]) ** 2).sum(axis=1)))
         outer = np.concatenate([outer[: nearest + 1], inner, inner[:1], outer[nearest:]])
     return outer
+
+
+def _begun_once(ring: Ring) -> Ring:
+    """Begin at a corner where the ring is once: X-AnyLabeling leaves out what equals the first."""
+    _, places, counts = np.unique(ring, axis=0, return_index=True, return_counts=True)
+    return np.roll(ring, -int(places[counts == 1].min(initial=len(ring))), axis=0)
 
 
 def _area(ring: Ring) -> float:
