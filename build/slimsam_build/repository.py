@@ -15,12 +15,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.errors import RepositoryError, reason
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MODELS, ModelSpec
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MASKS, MODELS, ModelSpec
 
 VERSION: Final = "1"
 """The only version of each model, and the name of its directory."""
 BUILT: Final = (ENCODER, DECODER, BULK_DECODER)
-"""Models that have artifacts; the two decoders have the same."""
+"""Models that have artifacts of a checkpoint; the two decoders have the same."""
 ARTIFACTS: Final = {
     "torchscript": ("model.pt",),
     "onnxruntime": ("model.onnx",),
@@ -28,6 +28,12 @@ ARTIFACTS: Final = {
     "tensorrt": ("model.plan",),
 }
 """Files that each target's Triton backend loads; the report lies beside the first, as NAME.json."""
+
+
+def built_models(directory: Path) -> tuple[ModelSpec, ...]:
+    """Give the models that a repository has artifacts of: it may do without slimsam_masks."""
+    has_masks = (directory / MASKS.name / "config.pbtxt").is_file()
+    return (*BUILT, MASKS) if has_masks else BUILT
 
 
 def check_repository(directory: Path) -> None:
@@ -46,7 +52,7 @@ def check_repository(directory: Path) -> None:
             raise cannot_write(directory, error) from error
         if not found:
             raise _no_repository(directory, f"a SlimSAM model repository with {config}", "none")
-    for spec in BUILT:
+    for spec in built_models(directory):
         place = directory / spec.name / VERSION
         if not place.exists():
             place = place.parent

@@ -7,18 +7,33 @@ from typing import Final
 import torch
 
 from slimsam_build.errors import TargetError
-from slimsam_build.graphs import AnyShapeDecoder, Encoder, FusedDecoder, FusedEncoder
+from slimsam_build.graphs import (
+    AnyShapeDecoder,
+    AnyShapeMasks,
+    Encoder,
+    FusedDecoder,
+    FusedEncoder,
+    Masks,
+)
 from slimsam_build.repository import ARTIFACTS
 from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
 from slimsam_build.targets.target import Finish, Graphs, Target
 from slimsam_build.targets.tensorrt import export as tensorrt_export, plan, rehearsal
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.contract import DECODER, ENCODER, MASKS
 
-FEWEST_OPERATIONS: Final[Graphs] = {ENCODER: Encoder, DECODER: AnyShapeDecoder}
+FEWEST_OPERATIONS: Final[Graphs] = {
+    ENCODER: Encoder,
+    DECODER: AnyShapeDecoder,
+    MASKS: lambda model: AnyShapeMasks(),
+}
 """The graphs that a CPU computes soonest, and that take every request which Triton lets through."""
-FUSED: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: FusedDecoder}
+FUSED: Final[Graphs] = {
+    ENCODER: FusedEncoder,
+    DECODER: FusedDecoder,
+    MASKS: lambda model: Masks(),
+}
 """The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
-decoder takes P and N from 1 on, up to what the plan's profiles have."""
+decoder takes P and N from 1 on, and the masks P, K, H and W, up to what the plan's profiles have."""
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target

@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from slimsam_build.targets.axes import free_axes
 from slimsam_build.targets.example import example_inputs
 from slimsam_build.targets.row_by_row import scan_rows
 from slimsam_build.targets.target import Run
@@ -18,7 +19,6 @@ from slimsam_client.contract import DECODER, Arrays, ModelSpec
 
 OPSET: Final = 17
 """The first with LayerNormalization as one operator."""
-AXES: Final = ("prompts", "points")
 
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
@@ -29,7 +29,7 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
 
 
 def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """Export a graph with dynamic batch, prompts and points, in its own precision; and check it.
+    """Export a graph in its own precision, with dynamic batch and free axes; and check it.
 
     Args:
         graph: to be exported.
@@ -38,8 +38,8 @@ def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
     """
     axes = {}
     for tensor in (*spec.inputs, *spec.outputs):
-        free = [axis for axis, dim in enumerate(tensor.dims, 1) if dim == -1]
-        axes[tensor.name] = {0: "batch", **dict(zip(free, AXES, strict=False))}
+        free = {axis + 1: name for axis, name in free_axes(tensor).items()}
+        axes[tensor.name] = {0: "batch", **free}
     with warnings.catch_warnings(), torch.inference_mode():
         # The exporter by tracing needs no further package and keeps the graph as it is written.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
