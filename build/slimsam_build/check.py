@@ -15,7 +15,14 @@ from typing import Any
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError, reason
 from slimsam_build.machine import Machine
-from slimsam_build.repository import ARTIFACTS, BUILT, VERSION, built_models, max_batch_size
+from slimsam_build.repository import (
+    ARTIFACTS,
+    BUILT,
+    OF_CHECKPOINT,
+    VERSION,
+    built_models,
+    max_batch_size,
+)
 from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
 from slimsam_client.contract import INFO, ModelSpec
 
@@ -50,11 +57,11 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             if report is None:
                 found.append(f"{path}: has no readable report beside it; build it again")
                 continue
-            if spec in BUILT:  # the others have nothing of a checkpoint
+            if spec in OF_CHECKPOINT:  # the others have nothing of a checkpoint
                 reports.append(report)
             found += _stale(path, report, machine)
             found += _other_config(repository, spec, name, path, report)
-        if len(reports) == len(BUILT):
+        if len(reports) == len(OF_CHECKPOINT):
             encoder, *decoders = reports
             found += _other_half(repository, name, encoder, decoders)
             found += _other_info(repository, name, encoder)

@@ -19,8 +19,10 @@ from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MASKS, MODEL
 
 VERSION: Final = "1"
 """The only version of each model, and the name of its directory."""
-BUILT: Final = (ENCODER, DECODER, BULK_DECODER)
+OF_CHECKPOINT: Final = (ENCODER, DECODER, BULK_DECODER)
 """Models that have artifacts of a checkpoint; the two decoders have the same."""
+BUILT: Final = (*OF_CHECKPOINT, MASKS)
+"""Models that have artifacts; a repository may do without slimsam_masks."""
 ARTIFACTS: Final = {
     "torchscript": ("model.pt",),
     "onnxruntime": ("model.onnx",),
@@ -31,9 +33,9 @@ ARTIFACTS: Final = {
 
 
 def built_models(directory: Path) -> tuple[ModelSpec, ...]:
-    """Give the models that a repository has artifacts of: it may do without slimsam_masks."""
+    """Give the models that a repository has artifacts of."""
     has_masks = (directory / MASKS.name / "config.pbtxt").is_file()
-    return (*BUILT, MASKS) if has_masks else BUILT
+    return BUILT if has_masks else OF_CHECKPOINT
 
 
 def check_repository(directory: Path) -> None:

@@ -33,7 +33,7 @@ FUSED: Final[Graphs] = {
     MASKS: lambda model: Masks(),
 }
 """The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
-decoder takes P and N from 1 on, and the masks P, K, H and W, up to what the plan's profiles have."""
+decoder takes P and N from 1 on, and the masks take sizes, up to what the plan's profiles have."""
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
