@@ -1,9 +1,8 @@
-"""slimsam_masks: the masks of the client's NumPy, bounded work, and what TensorRT makes of it."""
+"""slimsam_masks: the masks of the client's NumPy, for every target, and bounded work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,7 @@ from slimsam_build.errors import ParityError
 from slimsam_build.graphs import Masks
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Run
-from slimsam_build.targets.tensorrt import plan, rehearsal
-from slimsam_build.targets.tensorrt.builder import Recipe
+from slimsam_build.targets.tensorrt import plan
 from slimsam_client.contract import (
     LOW_RES_SIZE,
     MASKS,
@@ -25,31 +23,28 @@ from slimsam_client.contract import (
     MAX_PROMPTS,
     Arrays,
 )
+from slimsam_client.everything.in_graph import prompts_at_once
 
 
 @pytest.fixture(scope="module")
-def exported(
-    demo_model: object, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Path, Run]]:
+def exported(demo_model: object, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     """Export the graph for a target, once."""
-    done: dict[str, tuple[Path, Run]] = {}
+    done: dict[str, Run] = {}
 
-    def make(name: str) -> tuple[Path, Run]:
+    def make(name: str) -> Run:
         if name not in done:
             target = TARGETS[name]
             path = tmp_path_factory.mktemp(name) / target.artifact
             target.export(target.graphs[MASKS](demo_model).eval(), MASKS, path, "fp32")
-            done[name] = path, target.load(path, MASKS, "fp32")
+            done[name] = target.load(path, MASKS, "fp32")
         return done[name]
 
     return make
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_target_makes_the_masks_of_numpy(
-    exported: Callable[[str], tuple[Path, Run]], target: str
-) -> None:
-    _, run = exported(target)
+def test_every_target_makes_the_masks_of_numpy(exported: Callable[[str], Run], target: str) -> None:
+    run = exported(target)
     measured = masks_parity.measure(run)
     masks_parity.check(measured)
     assert measured.stability_error <= 1e-5
@@ -69,9 +64,9 @@ def request(prompts: int, height: int, width: int, chosen: list[int]) -> Arrays:
 
 @pytest.mark.parametrize("target", ["torchscript", "onnxruntime", "openvino"])
 def test_no_request_ends_in_an_error_or_costs_too_much(
-    exported: Callable[[str], tuple[Path, Run]], target: str
+    exported: Callable[[str], Run], target: str
 ) -> None:
-    _, run = exported(target)
+    run = exported(target)
     refused: list[tuple[int, int, int, int]] = [
         (MAX_PROMPTS + 1, 8, 8, 1),
         (1, MAX_MASK_SIDE + 8, 8, 1),
@@ -124,24 +119,7 @@ def test_the_gate_refuses_a_graph_that_is_wrong() -> None:
         masks_parity.check(masks_parity.measure(run))
 
 
-def test_nvidias_builder_takes_the_graph_whole(
-    exported: Callable[[str], tuple[Path, Run]],
-) -> None:
-    if reason := rehearsal.missing():
-        pytest.skip(reason)
-    path, _ = exported("tensorrt")
-    found = rehearsal.rehearse(Recipe(path, plan.profile_shapes(MASKS, 1), "fp32"))
-    assert found.complaints == ()
-    assert len(found.profiles) == 3
-    for profile in found.profiles:
-        assert profile.nodes == 1
-        assert 0 < len(profile.kernels) <= 75
-        assert 0 < profile.scratch_bytes <= 1200 << 20
-
-
 def test_profiles_take_what_everything_mode_asks_for() -> None:
-    from slimsam_client.everything.in_graph import prompts_at_once
-
     profiles = plan.profile_shapes(MASKS, 1)
     for size in ((1, 1), (2048, 1365), (2049, 16), (4096, 4096), (4097, 8192)):
         prompts = prompts_at_once(size, MAX_PROMPTS)

@@ -6,10 +6,9 @@ at once (SAM's `Sam.postprocess_masks`, `calculate_stability_score` and `batched
 Which masks are wanted is known when all of a picture have been measured and suppressed. So a
 request names the masks that it wants as bits, and the first request for a batch of prompts names
 one for form's sake. The alternative, to bring out whatever passes the thresholds, needs either an
-output whose size depends on values (NonZero), for which TensorRT stops fusing and allocates the
-most that there could be, or the k best in a tensor of fixed size, which crosses the bus mostly
-empty, or full of masks that suppression drops. Asking again costs a decoding of those prompts
-whose masks are kept, a few in a hundred.
+output whose size depends on values (NonZero), across which TensorRT does not fuse, or the k best in
+a tensor of fixed size, which crosses the bus mostly empty, or full of masks that suppression drops.
+Asking again costs a decoding of those prompts whose masks are kept, a few in a hundred.
 
 The predicted IoU does not pass through: nothing here is computed from it.
 """
