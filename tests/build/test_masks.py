@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +19,8 @@ from slimsam_build.errors import ParityError
 from slimsam_build.graphs import Masks
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Run
-from slimsam_build.targets.tensorrt import plan
+from slimsam_build.targets.tensorrt import plan, rehearsal
+from slimsam_build.targets.tensorrt.builder import Recipe, build_serialized
 from slimsam_client.contract import (
     LOW_RES_SIZE,
     MASKS,
@@ -27,14 +33,22 @@ from slimsam_client.everything.in_graph import prompts_at_once
 
 
 @pytest.fixture(scope="module")
-def exported(demo_model: object, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+def files() -> dict[str, Path]:
+    """The files of the targets that have been exported."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def exported(
+    demo_model: SamModel, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Run]:
     """Export the graph for a target, once."""
     done: dict[str, Run] = {}
 
     def make(name: str) -> Run:
         if name not in done:
             target = TARGETS[name]
-            path = tmp_path_factory.mktemp(name) / target.artifact
+            files[name] = path = tmp_path_factory.mktemp(name) / target.artifact
             target.export(target.graphs[MASKS](demo_model).eval(), MASKS, path, "fp32")
             done[name] = target.load(path, MASKS, "fp32")
         return done[name]
@@ -139,3 +153,42 @@ def test_profiles_take_what_everything_mode_asks_for() -> None:
             for shapes in profiles
         ), size
     assert prompts_at_once((8193, 8), MAX_PROMPTS) == 0
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+def test_onnx_declares_the_sizes_that_triton_compares(
+    exported: Callable[[str], Run], files: dict[str, Path], target: str
+) -> None:
+    exported(target)
+    graph = onnx.load(files[target]).graph
+    for value, tensor in zip(
+        (*graph.input, *graph.output), (*MASKS.inputs, *MASKS.outputs), strict=True
+    ):
+        batch, *dims = value.type.tensor_type.shape.dim
+        assert batch.dim_param
+        assert [dim.dim_value or -1 for dim in dims] == list(tensor.dims)
+
+
+def test_an_engine_has_the_batch_axis_that_triton_asks_for(
+    exported: Callable[[str], Run], files: dict[str, Path]
+) -> None:
+    """TensorRT makes a constant of an axis that has one size in all profiles."""
+    if reason := rehearsal.missing():
+        pytest.skip(reason)
+    trt: Any = importlib.import_module(rehearsal.MODULE)
+    heard: list[str] = []
+
+    class Listener(trt.ILogger):
+        """Keeps what the builder says."""
+
+        def log(self, severity: Any, message: str) -> None:
+            heard.extend(message.splitlines())
+
+    logger = Listener()
+    logger.min_severity = trt.ILogger.Severity.VERBOSE
+    exported("tensorrt")
+    profiles = plan.profile_shapes(MASKS, 1)[-1:]
+    build_serialized(trt, logger, Recipe(files["tensorrt"], profiles, "fp32", detailed=True))
+    told = [re.search(r"Name: (\w+), IOMode: .*?Dimensions: \[(.*?)\]", line) for line in heard]
+    axes = {found[1]: found[2].split(",")[0] for found in told if found}
+    assert axes == {tensor.name: "-1" for tensor in (*MASKS.inputs, *MASKS.outputs)}

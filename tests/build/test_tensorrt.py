@@ -93,7 +93,7 @@ def test_fp16_passes_the_gate(in_fp16: Callable[[str], Made], name: str) -> None
 
 
 # Kernels and MiB of scratch memory, at most, by profile; and kernels that are whole attentions.
-MASKS_BOUNDS = ([(75, 1200)] * 3, 0)
+MASKS_BOUNDS = ([(75, 1200)] * 4, 0)
 BOUNDS = {
     "demo": (
         ([(90, 70), (96, 900)], 8),

@@ -71,6 +71,12 @@ class Masks(nn.Module):
             boxes (1, P, 3, 4) int32: x0, y0, x1, y1, first and last pixels, 0 without a pixel;
             areas (1, P, 3) int32; and bits (1, K, H, W / 8) uint8.
         """
+        # One row is all that comes, and the first is what counts; but Triton wants a batch axis
+        # that could have more, of every input and output of a TensorRT engine.
+        rows_of_batch = (stability_offset.abs() < 0).float().unsqueeze(2)  # (1, 1, 1), 0
+        low_res_masks, chosen = low_res_masks[:1], chosen[:1]
+        row_weights, column_weights = row_weights[:1], column_weights[:1]
+        stability_offset = stability_offset[:1]
         logits = low_res_masks[:, :, 1:].reshape(-1, LOW_RES_SIZE, LOW_RES_SIZE).float()
         offset = stability_offset.reshape(1, 1, 1)
         columns = column_weights.reshape(-1, LOW_RES_SIZE).t()
@@ -99,10 +105,11 @@ class Masks(nn.Module):
         boxes = torch.stack([sides[0], sides[2], sides[1], sides[3]], 1)
         bits = _packed(row_weights[0] @ (_picked(logits, chosen) @ columns))
         return (
-            stability.reshape(1, -1, EACH),
-            boxes.reshape(1, -1, EACH, 4),
-            areas.reshape(1, -1, EACH),
-            bits,
+            stability.reshape(1, -1, EACH) + rows_of_batch,
+            boxes.reshape(1, -1, EACH, 4) + rows_of_batch.unsqueeze(3).to(torch.int32),
+            areas.reshape(1, -1, EACH) + rows_of_batch.to(torch.int32),
+            # At the end: TensorRT has bytes as outputs alone.
+            (bits.unsqueeze(0) + rows_of_batch.unsqueeze(3)).to(torch.uint8),
         )
 
     def _span(self, counts: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,13 +147,13 @@ def _picked(logits: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _packed(values: Tensor) -> Tensor:
-    """Bits (1, K, H, W / 8) uint8 of which logits (K, H, W) are above the threshold."""
+    """Pack which logits (K, H, W) are above the threshold: (K, H, W / 8), 0 to 255."""
     inside = (values > MASK_THRESHOLD).float()
     # Slices, not a reshape, whose sizes would have to be computed.
     total = inside[:, :, 0::8] * 128.0
     for bit in range(1, 8):
         total = total + inside[:, :, bit::8] * float(2 ** (7 - bit))
-    return total.unsqueeze(0).to(torch.uint8)  # at the end: TensorRT has bytes as outputs alone
+    return total
 
 
 class AnyShapeMasks(nn.Module):

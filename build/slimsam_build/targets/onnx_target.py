@@ -55,7 +55,18 @@ def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_axes=axes,
         )
+    _declare_outputs(path, spec)
     onnx.checker.check_model(str(path))
+
+
+def _declare_outputs(path: Path, spec: ModelSpec) -> None:
+    """Declare the contract's sizes: the exporter loses some, and Triton compares them."""
+    model = onnx.load(path)
+    for output, tensor in zip(model.graph.output, spec.outputs, strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim[1:], tensor.dims, strict=True):
+            if size != -1:
+                dim.dim_value = size
+    onnx.save(model, path)
 
 
 def load(path: Path, spec: ModelSpec, precision: str) -> Run:

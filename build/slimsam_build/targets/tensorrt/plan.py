@@ -73,7 +73,10 @@ def _sizes(spec: ModelSpec, max_batch_size: int) -> tuple[dict[str, Range], ...]
     if spec == ENCODER:
         return {"batch": one}, {"batch": batch}
     if spec == MASKS:
-        return tuple(_mask_sizes(side) for side in (2048, 4096, MAX_MASK_SIDE))
+        # The last one is for no request: without it the batch axis would be a constant in the
+        # engine, and Triton wants one that is free.
+        free_batch = {**_mask_sizes(MASK_MULTIPLE), "batch": (1, 1, 2)}
+        return (*(_mask_sizes(side) for side in (2048, 4096, MAX_MASK_SIDE)), free_batch)
     click: dict[str, Range] = {"prompts": one, "points": (1, 2, 16)}
     many: dict[str, Range] = {
         "prompts": (1, MAX_PROMPTS, MAX_PROMPTS),
@@ -90,7 +93,7 @@ def _sizes(spec: ModelSpec, max_batch_size: int) -> tuple[dict[str, Range], ...]
 def _mask_sizes(side: int) -> dict[str, Range]:
     """Give the sizes of masks for pictures up to a side: few masks of large ones."""
     most = min(MAX_MASK_PIXELS // side**2, MAX_PROMPTS)
-    pixels: Range = (MASK_MULTIPLE, side // 2, side)
+    pixels: Range = (MASK_MULTIPLE, max(side // 2, MASK_MULTIPLE), side)
     return {
         "batch": (1, 1, 1),
         "prompts": (1, most, most),
