@@ -78,7 +78,26 @@ AUTOMATIC_LIMITS = {
     "max_settings_bytes": "bytes of the settings' JSON",
     "max_seconds": "seconds from the start to the answer",
 }
+MASKS_MEANINGS = {
+    **MEANINGS,
+    "row_weights": "the matrix of both resizes for rows; rows of zeros up to a multiple of 8",
+    "column_weights": "the same for columns",
+    "stability_offset": "by which the threshold moves for `stability_score`, in logits; 0 or more",
+    "chosen": "3 * prompt + mask of those that come as bits; mask 0 is index 1 of the logits",
+    "stability_score": "IoU of the mask with itself at shifted thresholds; NaN if nothing is there",
+    "boxes": "x0, y0, x1, y1, the first and last pixels; zeros if empty",
+    "areas": "pixels of each mask",
+    "bits": "8 pixels of a row in a byte, the first in the highest bit",
+}
+MASKS_AXES = {
+    "row_weights": ("H",),
+    "column_weights": ("W",),
+    "chosen": ("K",),
+    "bits": ("K", "H", "W/8"),
+}
 OTHER_MEANINGS = {
+    contract.MASKS.name: MASKS_MEANINGS,
+    contract.DECODED_MASKS.name: MASKS_MEANINGS,
     contract.AUTOMATIC.name: AUTOMATIC_MEANINGS,
     contract.IMAGE.name: CLICK_MEANINGS,
     contract.CLICK.name: CLICK_MEANINGS,
@@ -308,6 +327,8 @@ def _axes(spec: ModelSpec, tensor: TensorSpec) -> list[str]:
         names = iter("HW" if tensor in spec.inputs else "K")
     elif spec is contract.CLICK:
         names = iter("PM")
+    elif tensor.name in MASKS_AXES:
+        names = iter(MASKS_AXES[tensor.name])
     else:
         names = iter("PN")
     return [next(names) if dim == -1 else str(dim) for dim in tensor.dims]
@@ -318,7 +339,7 @@ def _bytes(spec: ModelSpec, tensor: TensorSpec) -> str:
         return "any"
     size = math.prod(dim for dim in tensor.dims if dim != -1)
     size *= triton_to_np_dtype(tensor.dtype)().itemsize
-    return " ".join([f"{size:,}", *(axis for axis in _axes(spec, tensor) if axis.isalpha())])
+    return " ".join([f"{size:,}", *(axis for axis in _axes(spec, tensor) if not axis.isdigit())])
 
 
 def _count(tensor: TensorSpec, free: dict[str, int]) -> int:

@@ -136,13 +136,13 @@ def demo_torchscript(
     from shared_builds import built_once
 
     from slimsam_build.pipeline import export
-    from slimsam_build.repository import BUILT
+    from slimsam_build.repository import built_models
     from slimsam_build.targets import find_target
     from slimsam_client.contract import INFO
 
     def make(directory: Path) -> None:
         shutil.copytree(demo_repository, directory)
-        folders = {spec: directory / spec.name / "1" for spec in BUILT}
+        folders = {spec: directory / spec.name / "1" for spec in built_models(directory)}
         export(demo_model, find_target("torchscript", "fp32"), "fp32", folders)
         # By its digest pictures are kept; what slimsam_info hands out needs the answer, too.
         info = directory / INFO.name / "1"

@@ -15,7 +15,14 @@ from typing import Any
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError, reason
 from slimsam_build.machine import Machine
-from slimsam_build.repository import ARTIFACTS, BUILT, VERSION, max_batch_size
+from slimsam_build.repository import (
+    ARTIFACTS,
+    BUILT,
+    OF_CHECKPOINT,
+    VERSION,
+    built_models,
+    max_batch_size,
+)
 from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
 from slimsam_client.contract import INFO, ModelSpec
 
@@ -41,7 +48,7 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
     ]
     for name in targets:
         reports = []
-        for spec in BUILT:
+        for spec in built_models(repository):
             path = repository / spec.name / VERSION / ARTIFACTS[name][0]
             if not path.exists():
                 found.append(f"{path}: missing; build target {name}")
@@ -50,10 +57,11 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             if report is None:
                 found.append(f"{path}: has no readable report beside it; build it again")
                 continue
-            reports.append(report)
+            if spec in OF_CHECKPOINT:  # the others have nothing of a checkpoint
+                reports.append(report)
             found += _stale(path, report, machine)
             found += _other_config(repository, spec, name, path, report)
-        if len(reports) == len(BUILT):
+        if len(reports) == len(OF_CHECKPOINT):
             encoder, *decoders = reports
             found += _other_half(repository, name, encoder, decoders)
             found += _other_info(repository, name, encoder)

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from transformers import SamModel
 
-from slimsam_build import checkpoints, parity
+from slimsam_build import checkpoints, masks_parity, parity
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.errors import BuildError, ParityError
 from slimsam_build.machine import this_machine
+from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Measured
 from slimsam_build.report import make_report, write_report
-from slimsam_build.repository import BUILT, cannot_write, check_repository
+from slimsam_build.repository import built_models, cannot_write, check_repository
 from slimsam_build.scratch import Scratch, open_scratch
 from slimsam_build.served_info import write_info
 from slimsam_build.targets import find_target
-from slimsam_build.targets.target import Finish, Job, Target
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, INFO, ModelSpec
+from slimsam_build.targets.target import Finish, Job, Run, Target
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, INFO, MASKS, ModelSpec
 
 Folders = dict[ModelSpec, Path]
 """Where a build makes each model's files."""
@@ -109,16 +110,17 @@ def build(
 
 def _make(job: Job, scratch: Scratch) -> Built:
     """Make and gate artifacts and reports in the scratch folders."""
-    folders = {spec: scratch.folder(spec.name) for spec in BUILT}
+    folders = {spec: scratch.folder(spec.name) for spec in built_models(job.repository)}
     target = job.target
     export(job.checkpoint.model, target, job.precision, folders, job.log)
     measured = gate(job, folders)
-    _report(job, folders, target.files, measured)
+    masks = gate_masks(job, folders)
+    _report(job, folders, target.files, measured, masks)
     unfinished = None
     if target.finish is not None and (unfinished := target.finish.missing()) is None:
         measured = _finish(job, target.finish, folders)
     elif target.finish is not None and target.finish.rehearse is not None:
-        for spec in (ENCODER, DECODER):
+        for spec in _exported(folders):
             target.finish.rehearse(job, spec, folders[spec] / target.artifact)
     if (job.repository / INFO.name / "config.pbtxt").is_file():  # a server may do without it
         write_info(scratch.folder(INFO.name), job.checkpoint, target, job.precision)
@@ -138,11 +140,19 @@ def export(
         model: the checkpoint's.
         target: for which runtime.
         precision: "fp32", "fp16" or "bf16".
-        folders: where the files of each model of `BUILT` go; existing directories.
+        folders: where the files of each model go, existing directories; slimsam_masks may lack.
         log: called with a line about each graph.
     """
-    for spec, graph in target.graphs_here.items():
-        target.export(graph(model).eval(), spec, folders[spec] / target.artifact, precision)
+    graphs = target.graphs_here
+    for spec in _exported(folders):
+        graph = graphs[spec](model).eval()
+        # The masks' graph has a precision of its own.
+        target.export(
+            graph,
+            spec,
+            folders[spec] / target.artifact,
+            "fp32" if spec == MASKS else precision,
+        )
         log(f"exported {spec.name} for {target.name}")
     _copy_decoder(folders, target.files)
 
@@ -163,9 +173,32 @@ def gate(job: Job, folders: Folders) -> Measured:
     return measured
 
 
+def gate_masks(job: Job, folders: Folders) -> MasksMeasured | None:
+    """Run the exported slimsam_masks in the given folders beside NumPy; None if there is none.
+
+    Raises:
+        ParityError: it does not compute the same.
+    """
+    if MASKS not in folders:
+        return None
+    path = folders[MASKS] / job.target.artifact
+    return _checked(job.target.load(path, MASKS, job.precision_of(MASKS)))
+
+
+def _checked(run: Run) -> MasksMeasured:
+    measured = masks_parity.measure(run)
+    masks_parity.check(measured)
+    return measured
+
+
+def _exported(folders: Folders) -> list[ModelSpec]:
+    """Give the models that have a graph of their own."""
+    return [spec for spec in (ENCODER, DECODER, MASKS) if spec in folders]
+
+
 def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
     """Make and gate what Triton loads of the exported files, with its reports."""
-    for spec in (ENCODER, DECODER):
+    for spec in _exported(folders):
         folder = folders[spec]
         finish.build(job, spec, folder / job.target.artifact, folder / finish.artifact)
     encoder, decoder = (
@@ -173,9 +206,12 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
     )
     measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
     parity.check(measured.figures, job.precision, job.target.bounds)
+    masks = None
+    if MASKS in folders:
+        masks = _checked(finish.load(job, MASKS, folders[MASKS] / finish.artifact))
     _copy_decoder(folders, (finish.artifact,))
     # With the exported files, so that `check` finds an artifact that a later export has overtaken.
-    _report(job, folders, (finish.artifact, *job.target.files), measured, bound=True)
+    _report(job, folders, (finish.artifact, *job.target.files), measured, masks, bound=True)
     return measured
 
 
@@ -186,10 +222,16 @@ def _copy_decoder(folders: Folders, files: tuple[str, ...]) -> None:
 
 
 def _report(
-    job: Job, folders: Folders, files: tuple[str, ...], measured: Measured, bound: bool = False
+    job: Job,
+    folders: Folders,
+    files: tuple[str, ...],
+    measured: Measured,
+    masks: MasksMeasured | None,
+    bound: bool = False,
 ) -> None:
     """Write a report beside the first of an artifact's files, of each model."""
     machine = this_machine() if bound else None
     for spec, folder in folders.items():
         paths = [folder / name for name in files]
-        write_report(make_report(job, spec, measured, paths, machine), folder / f"{files[0]}.json")
+        found = masks if spec == MASKS and masks is not None else measured
+        write_report(make_report(job, spec, found, paths, machine), folder / f"{files[0]}.json")

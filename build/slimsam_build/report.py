@@ -14,6 +14,7 @@ import torch
 
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine
+from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Measured
 from slimsam_build.targets.target import Job, Target
 from slimsam_client.contract import ModelSpec
@@ -24,7 +25,7 @@ PACKAGES = ("slimsam-build", "torch", "transformers", "openvino", "onnx", "onnxr
 def make_report(
     job: Job,
     spec: ModelSpec,
-    measured: Measured,
+    measured: Measured | MasksMeasured,
     files: list[Path],
     machine: Machine | None = None,
 ) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def make_report(
     Args:
         job: what it was made for.
         spec: which model it is.
-        measured: what the parity gate found for encoder and decoder together.
+        measured: what the parity gate found: for encoder and decoder together, or for masks.
         files: the artifact's files.
         machine: what the artifact is bound to, if it is.
     """
@@ -48,15 +49,14 @@ def make_report(
         },
         "model": spec.name,
         "target": job.target.name,
-        "precision": job.precision,
+        "precision": job.precision_of(spec),
         "refused": list(job.refused),
         "max_batch_size": job.max_batch_size(spec),
         "bound_to": asdict(machine) if machine else None,
         "files": {
             file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
         },
-        "parity": {**asdict(measured.figures), "bounds": asdict(job.target.bounds[job.precision])},
-        "seconds": {"encode": measured.encode_seconds, "decode": measured.decode_seconds},
+        **_found(measured, job),
         "device": machine.gpu if machine else _device(job.target),
         "versions": {"python": platform.python_version(), **_versions()},
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -66,6 +66,15 @@ def make_report(
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Write a report as indented JSON."""
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _found(measured: Measured | MasksMeasured, job: Job) -> dict[str, Any]:
+    if isinstance(measured, MasksMeasured):
+        return {"parity": measured.as_report(), "seconds": {"masks": measured.seconds}}
+    return {
+        "parity": {**asdict(measured.figures), "bounds": asdict(job.target.bounds[job.precision])},
+        "seconds": {"encode": measured.encode_seconds, "decode": measured.decode_seconds},
+    }
 
 
 def _device(target: Target) -> str:

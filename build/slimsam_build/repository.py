@@ -15,12 +15,14 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.errors import RepositoryError, reason
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MODELS, ModelSpec
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MASKS, MODELS, ModelSpec
 
 VERSION: Final = "1"
 """The only version of each model, and the name of its directory."""
-BUILT: Final = (ENCODER, DECODER, BULK_DECODER)
-"""Models that have artifacts; the two decoders have the same."""
+OF_CHECKPOINT: Final = (ENCODER, DECODER, BULK_DECODER)
+"""Models that have artifacts of a checkpoint; the two decoders have the same."""
+BUILT: Final = (*OF_CHECKPOINT, MASKS)
+"""Models that have artifacts; a repository may do without slimsam_masks."""
 ARTIFACTS: Final = {
     "torchscript": ("model.pt",),
     "onnxruntime": ("model.onnx",),
@@ -28,6 +30,12 @@ ARTIFACTS: Final = {
     "tensorrt": ("model.plan",),
 }
 """Files that each target's Triton backend loads; the report lies beside the first, as NAME.json."""
+
+
+def built_models(directory: Path) -> tuple[ModelSpec, ...]:
+    """Give the models that a repository has artifacts of."""
+    has_masks = (directory / MASKS.name / "config.pbtxt").is_file()
+    return BUILT if has_masks else OF_CHECKPOINT
 
 
 def check_repository(directory: Path) -> None:
@@ -46,7 +54,7 @@ def check_repository(directory: Path) -> None:
             raise cannot_write(directory, error) from error
         if not found:
             raise _no_repository(directory, f"a SlimSAM model repository with {config}", "none")
-    for spec in BUILT:
+    for spec in built_models(directory):
         place = directory / spec.name / VERSION
         if not place.exists():
             place = place.parent

@@ -59,6 +59,14 @@ LIMITS: Final = {"prompts": MAX_PROMPTS, "points": MAX_POINTS}
 POINT_BUCKETS: Final = (2, 4, 8, 16, 32, 64)
 """The client pads N to one of these sizes, so that different users' prompts share a batch."""
 
+MAX_MASK_PIXELS: Final = 2**26
+"""This is the most of P x H x W, and of K x H x W, in one request to slimsam_masks, which scales P
+prompts' masks to H x W pixels and brings K of them out."""
+MAX_MASK_SIDE: Final = 2**13
+"""This is the largest H or W there."""
+MASK_MULTIPLE: Final = 8
+"""H and W there are multiples of this: a byte has the bits of so many pixels."""
+
 CONTINUED_PRIORITY: Final = 1
 """Requests of many prompts ask for this one if the server has worked for the same user before them:
 what has been begun is finished before more is begun. Others have Triton's default, the last one."""
@@ -116,6 +124,29 @@ one prompt, for which somebody waits, goes to the other, and never waits for the
 ENSEMBLE: Final = ModelSpec("slimsam", (_IMAGE, _INPUT_SIZE, *_PROMPTS), _MASKS)
 """The ensemble runs encoder and decoder in one request."""
 MODELS: Final = (ENCODER, DECODER, BULK_DECODER, ENSEMBLE)
+
+_TO_PIXELS = (
+    TensorSpec("row_weights", "FP32", (-1, LOW_RES_SIZE)),
+    TensorSpec("column_weights", "FP32", (-1, LOW_RES_SIZE)),
+    TensorSpec("stability_offset", "FP32", (1,)),
+    TensorSpec("chosen", "INT32", (-1,)),
+)
+_MEASURES = (
+    TensorSpec("stability_score", "FP32", (-1, NUM_MASKS - 1)),
+    TensorSpec("boxes", "INT32", (-1, NUM_MASKS - 1, 4)),
+    TensorSpec("areas", "INT32", (-1, NUM_MASKS - 1)),
+    TensorSpec("bits", "UINT8", (-1, -1, -1)),
+)
+MASKS: Final = ModelSpec("slimsam_masks", (_MASKS[0], *_TO_PIXELS), _MEASURES)
+"""This model measures the three multimask outputs of each prompt at the picture's size, and brings
+those out as bits that are `chosen`, by 3 * prompt + mask. The weights are the matrices of both
+resizes, (H, 256) and (W, 256), with rows of zeros up to a multiple of 8. Boxes are x0, y0, x1, y1,
+the first and last pixels; `bits` is (K, H, W / 8), the first pixel in the highest bit."""
+DECODED_MASKS: Final = ModelSpec(
+    "slimsam_decoder_masks", (*DECODER.inputs, *_TO_PIXELS), (_MASKS[1], *_MEASURES)
+)
+"""The ensemble runs the decoder for many prompts and slimsam_masks in one request, so that the
+logits stay where they are made. A server may serve the others without these two."""
 
 AUTOMATIC: Final = ModelSpec(
     "slimsam_automatic",

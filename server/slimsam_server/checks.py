@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MODELS
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MASKS, MODELS
 from slimsam_server.errors import ServerError
+from slimsam_server.model_config import loaded_models
 from slimsam_server.targets import SERVED_HERE, TARGETS
 
 UNFIT: Final = re.compile(r"[^\w@%+=:,./~#^-]", re.ASCII)
@@ -48,7 +49,10 @@ def check_repository(directory: Path, target: str) -> None:
                 f"model repository {directory}: expected {config}, found none; "
                 "give --model-repository the project's model_repository/ or a copy of it"
             )
-    for model in (ENCODER, DECODER, BULK_DECODER):
+    loaded = loaded_models(directory, TARGETS[target].configuration)
+    for model in (ENCODER, DECODER, BULK_DECODER, MASKS):
+        if model.name not in loaded:
+            continue
         for name in TARGETS[target].files:
             artifact = directory / model.name / "1" / name
             if not artifact.is_file():

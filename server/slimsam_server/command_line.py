@@ -21,6 +21,7 @@ def command_line(
     ports: tuple[int, int],
     restricted: Sequence[str],
     config_name: str | None,
+    models: Sequence[str],
 ) -> list[str]:
     """Give the program and its flags.
 
@@ -31,6 +32,7 @@ def command_line(
         ports: of gRPC and of the metrics.
         restricted: gRPC protocols that are closed to everybody.
         config_name: the value of `--model-config-name`; None: config.pbtxt itself.
+        models: names of those that are loaded.
     """
     flags = [
         f"--model-repository={repository}",
@@ -42,7 +44,9 @@ def command_line(
         f"--metrics-address={HOST}",
         f"--metrics-port={ports[1]}",
         restriction(restricted),
-        "--model-control-mode=none",
+        # Nobody may load others: `restricted` has the calls for it, and there is no HTTP.
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
         "--disable-auto-complete-config",
         "--strict-readiness=true",
         "--exit-on-error=true",

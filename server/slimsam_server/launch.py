@@ -12,7 +12,7 @@ from slimsam_server.administration import RESTRICTED
 from slimsam_server.backend_directory import assemble
 from slimsam_server.command_line import GRACE_SECONDS, command_line
 from slimsam_server.errors import ServerError
-from slimsam_server.model_config import model_config_name, models_of
+from slimsam_server.model_config import loaded_models, model_config_name
 from slimsam_server.native_backends import check_backends
 from slimsam_server.parity import check_parity
 from slimsam_server.ports import HOST, as_port, check_port, free_port
@@ -126,7 +126,7 @@ class EmbeddedServer:
             backends = assemble(self._directory.path / "backends", self.target, self.backends)
             command = command_line(
                 self.repository, backends, self._directory.shm_prefix, (grpc_port, metrics_port),
-                self.restricted, config_name,
+                self.restricted, config_name, self.models(),
             )  # fmt: skip
             cores = len(os.sched_getaffinity(0))
             log_path = None if self.verbose else self._directory.path / "tritonserver.log"
@@ -148,8 +148,9 @@ class EmbeddedServer:
         return self._process.failure()
 
     def models(self) -> list[str]:
-        """Give the names of the models that the repository has."""
-        return models_of(self.repository)
+        """Give the names of the models that are served."""
+        name = model_config_name(self.repository, self.target)
+        return loaded_models(self.repository, name)
 
     def processes(self) -> list[int]:
         """Give the ids of tritonserver's process and of its models', to measure them."""

@@ -6,7 +6,17 @@ import json
 import sys
 from pathlib import Path
 
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from slimsam_client.contract import (
+    AUTOMATIC,
+    BULK_DECODER,
+    DECODED_MASKS,
+    DECODER,
+    ENCODER,
+    MASKS,
+)
 from slimsam_server.errors import ServerError
 from slimsam_server.targets import TARGETS
 
@@ -14,6 +24,34 @@ from slimsam_server.targets import TARGETS
 def models_of(repository: Path) -> list[str]:
     """Give the names of the models that a repository has."""
     return sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
+
+
+def loaded_models(repository: Path, config_name: str | None) -> list[str]:
+    """Give the names of the models that a server of this machine loads.
+
+    All that the repository has, but slimsam_masks and its ensemble where everything mode makes its
+    masks in NumPy: nobody asks for them, and each instance would be a process.
+
+    Args:
+        repository: the model repository.
+        config_name: the value of `--model-config-name`; None: config.pbtxt.
+    """
+    found = models_of(repository)
+    config = _read(repository / AUTOMATIC.name, config_name)
+    if config is not None and config.parameters["masks_by"].string_value == MASKS.name:
+        return found
+    return [name for name in found if name not in (MASKS.name, DECODED_MASKS.name)]
+
+
+def _read(model: Path, config_name: str | None) -> ModelConfig | None:
+    """Read a model's configuration; None where there is none that Triton would take."""
+    path = model / "configs" / f"{config_name}.pbtxt"
+    try:
+        text = (path if path.is_file() else model / "config.pbtxt").read_text("utf-8")
+        config: ModelConfig = text_format.Parse(text, ModelConfig())
+    except (OSError, ValueError, text_format.ParseError):
+        return None
+    return config
 
 
 def model_config_name(repository: Path, target: str) -> str | None:

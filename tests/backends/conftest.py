@@ -14,7 +14,7 @@ import pytest
 
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.pipeline import export as export_graphs
-from slimsam_build.repository import BUILT
+from slimsam_build.repository import built_models
 from slimsam_build.served_info import write_info
 from slimsam_build.targets import find_target
 from slimsam_client.contract import INFO
@@ -71,7 +71,7 @@ def exported(
         repository = repositories[name]
         if (name, target_name) not in done:
             target, model = find_target(target_name, "fp32"), checkpoint_of(name).model
-            folders = {spec: repository / spec.name / "1" for spec in BUILT}
+            folders = {spec: repository / spec.name / "1" for spec in built_models(repository)}
             for folder in folders.values():
                 folder.mkdir(exist_ok=True)
             export_graphs(model, target, "fp32", folders)

@@ -17,7 +17,7 @@ from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError
 from slimsam_build.machine import this_machine
-from slimsam_build.repository import BUILT
+from slimsam_build.repository import BUILT, OF_CHECKPOINT
 from slimsam_build.scratch import NAME, find_leftovers, is_building, open_scratch
 from slimsam_client.contract import DECODER, ENCODER, INFO
 from slimsam_server import EmbeddedServer
@@ -113,7 +113,7 @@ def made(demo_repository: Path, tmp_path: Path) -> Path:
     information = tmp_path / "made" / INFO.name / "openvino.json"
     information.parent.mkdir(parents=True)
     edit(information, demo_repository / INFO.name / "1" / "openvino.json", precision="bf16")
-    for spec in BUILT:
+    for spec in OF_CHECKPOINT:
         folder = tmp_path / "made" / spec.name
         folder.mkdir(parents=True)
         place = demo_repository / spec.name / "1"
@@ -149,7 +149,7 @@ def test_half_an_installation_is_stale(repository: Path, made: Path) -> None:
 
 
 def test_half_an_installation_of_other_weights_is_stale(repository: Path, made: Path) -> None:
-    for spec in BUILT:
+    for spec in OF_CHECKPOINT:
         folder = made / spec.name
         (folder / "model.bin").write_bytes(b"other weights")
         (folder / "model.xml").write_bytes(b"another graph")
@@ -223,7 +223,7 @@ def test_a_second_build_is_refused_and_takes_nothing_away(empty_repository: Path
 def test_a_build_that_was_killed_does_not_lock_the_next(empty_repository: Path, made: Path) -> None:
     run(INSTALL, made, empty_repository)
     assert find_leftovers(empty_repository) and not is_building(empty_repository)
-    assert len(find_remains(empty_repository)) == len(BUILT) + 1  # and slimsam_info's
+    assert len(find_remains(empty_repository)) == len(OF_CHECKPOINT) + 1  # and slimsam_info's
     with open_scratch(empty_repository):
         assert is_building(empty_repository)
 

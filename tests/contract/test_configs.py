@@ -13,22 +13,26 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.repository import BUILT
+from slimsam_build.targets.tensorrt.builder import Shapes
 from slimsam_build.targets.tensorrt.plan import profile_shapes
 from slimsam_client.contract import (
     AUTOMATIC,
     BULK_DECODER,
     CLICK,
+    DECODED_MASKS,
     DECODER,
     ENCODER,
     ENSEMBLE,
     IMAGE,
     INFO,
+    MASKS,
     MAX_PROMPTS,
     MODELS,
     POINT_BUCKETS,
     ModelSpec,
 )
 from slimsam_client.everything import GenerateSettings
+from slimsam_client.serving.automatic import IN_GRAPH, IN_NUMPY, MaskSettings
 from slimsam_client.serving.cache.settings import CacheSettings
 from slimsam_client.serving.clicks import ClickLimits
 from slimsam_client.serving.limits import Limits
@@ -87,7 +91,7 @@ def unbounded(config: model_config_pb2.ModelConfig) -> list[str]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*MODELS, MASKS, DECODED_MASKS], ids=lambda spec: spec.name)
 def test_configuration_follows_the_contract(spec: ModelSpec, target: str) -> None:
     assert problems(read(spec.name, target), spec) == []
 
@@ -140,6 +144,25 @@ def test_ensemble_wires_encoder_to_decoder(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_everything_modes_ensemble_keeps_the_logits(target: str) -> None:
+    config = read(DECODED_MASKS.name, target)
+    steps = {step.model_name: step for step in config.ensemble_scheduling.step}
+    assert list(steps) == [BULK_DECODER.name, MASKS.name]
+    for spec in (BULK_DECODER, MASKS):
+        step = steps[spec.name]
+        assert dict(step.input_map) == {t.name: t.name for t in spec.inputs}
+        assert dict(step.output_map) == {t.name: t.name for t in spec.outputs}
+        assert config.max_batch_size == read(spec.name, target).max_batch_size
+    assert "low_res_masks" not in {tensor.name for tensor in config.output}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_gpu_makes_everything_modes_masks(target: str) -> None:
+    masks_by = read_parameters(MaskSettings, parameters_of(AUTOMATIC.name, target)).masks_by
+    assert masks_by == (IN_GRAPH if target == "tensorrt" else IN_NUMPY)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("spec", [AUTOMATIC, IMAGE, CLICK], ids=lambda spec: spec.name)
 def test_models_in_python_follow_the_contract(spec: ModelSpec, target: str) -> None:
     config = read(spec.name, target)
@@ -171,7 +194,7 @@ def names_of(*kinds: type) -> set[str]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_everything_mode_has_its_limits(target: str) -> None:
     parameters = parameters_of(AUTOMATIC.name, target)
-    assert set(parameters) == names_of(Limits, CacheSettings)
+    assert set(parameters) == names_of(Limits, CacheSettings, MaskSettings)
     limits = Limits.from_parameters(parameters)
     assert limits.max_points_per_batch <= MAX_PROMPTS
     normal = GenerateSettings(points_per_side=32, crop_n_layers=2)
@@ -232,16 +255,27 @@ def test_warm_up_files_are_those_of_their_script() -> None:
         assert (REPOSITORY / name).read_bytes() == content
 
 
+def is_for_no_request(spec: ModelSpec, shapes: Shapes) -> bool:
+    """Whether a profile is of more rows than the configuration lets Triton send."""
+    rows = {most[0] for _, _, most in shapes.values()}
+    return max(rows) > read(spec.name, "tensorrt").max_batch_size
+
+
 def test_tensorrt_names_profiles_that_plans_have() -> None:
     named = {}
-    for spec in (ENCODER, DECODER, BULK_DECODER):
+    for spec in (ENCODER, DECODER, BULK_DECODER, MASKS):
         config = read(spec.name, "tensorrt")
         (group,) = config.instance_group
         named[spec] = list(group.profile)
         assert config.optimization.cuda.output_copy_stream
-    for spec, names in ((ENCODER, named[ENCODER]), (DECODER, named[DECODER] + named[BULK_DECODER])):
+    for spec, names in (
+        (ENCODER, named[ENCODER]),
+        (DECODER, named[DECODER] + named[BULK_DECODER]),
+        (MASKS, named[MASKS]),
+    ):
         profiles = profile_shapes(spec, read(spec.name, "tensorrt").max_batch_size)
-        assert sorted(names) == [str(i) for i in range(len(profiles))]
+        served = [shapes for shapes in profiles if not is_for_no_request(spec, shapes)]
+        assert sorted(names) == [str(i) for i in range(len(served))]
 
 
 @pytest.mark.parametrize("spec", [DECODER, BULK_DECODER], ids=lambda spec: spec.name)
@@ -282,6 +316,8 @@ def test_bf16_is_a_hint_beside_the_openvino_configuration() -> None:
             assert "HINT_BF16" not in plain.parameters
             assert hinted.parameters.pop("HINT_BF16").string_value == "YES"
         assert hinted == plain
+    # Thresholds between logits are in float32 always.
+    assert read(MASKS.name, "openvino_bf16") == read(MASKS.name, "openvino")
 
 
 @pytest.mark.parametrize("target", TARGETS)

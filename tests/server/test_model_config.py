@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MODELS
+from slimsam_client.contract import (
+    AUTOMATIC,
+    BULK_DECODER,
+    DECODED_MASKS,
+    DECODER,
+    ENCODER,
+    MASKS,
+    MODELS,
+)
 from slimsam_server import EmbeddedServer, ServerError
-from slimsam_server.model_config import model_config_name
+from slimsam_server.model_config import loaded_models, model_config_name
 from slimsam_server.targets import TARGETS
 
 
@@ -104,3 +112,15 @@ def test_the_command_for_scripts(repository: Path) -> None:
     status, output, error = run("openvino")
     assert (status, output, error.count("\n")) == (1, "", 1) and "of one precision" in error
     assert run("none")[0] == 1
+
+
+def test_a_server_loads_the_masks_model_only_where_it_is_used(repository: Path) -> None:
+    for model in (AUTOMATIC, MASKS, DECODED_MASKS):
+        (repository / model.name / "configs").mkdir(parents=True)
+        (repository / model.name / "config.pbtxt").touch()
+    used = 'parameters { key: "masks_by" value: { string_value: "slimsam_masks" } }'
+    (repository / AUTOMATIC.name / "configs" / "openvino.pbtxt").write_text(used)
+    others = {model.name for model in (*MODELS, AUTOMATIC)}
+    assert set(loaded_models(repository, None)) == others
+    assert set(loaded_models(repository, "onnxruntime")) == others
+    assert set(loaded_models(repository, "openvino")) == others | {MASKS.name, DECODED_MASKS.name}

@@ -7,14 +7,17 @@ from slimsam_build.graphs.decoder import Decoder
 from slimsam_build.graphs.encoder import Encoder
 from slimsam_build.graphs.fused_decoder import FusedDecoder
 from slimsam_build.graphs.fused_encoder import FusedEncoder
+from slimsam_build.graphs.masks import AnyShapeMasks, Masks
 from slimsam_build.graphs.request_shapes import AnyShapeDecoder, AnyShapeFusedDecoder
 
 __all__ = [
     "AlignedEncoder",
     "AnyShapeDecoder",
     "AnyShapeFusedDecoder",
+    "AnyShapeMasks",
     "Decoder",
     "Encoder",
     "FusedDecoder",
     "FusedEncoder",
+    "Masks",
 ]

@@ -12,25 +12,43 @@ from slimsam_build.graphs import (
     AlignedEncoder,
     AnyShapeDecoder,
     AnyShapeFusedDecoder,
+    AnyShapeMasks,
     Encoder,
     FusedDecoder,
     FusedEncoder,
+    Masks,
 )
 from slimsam_build.repository import ARTIFACTS
 from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
 from slimsam_build.targets.target import Finish, Graphs, Target
 from slimsam_build.targets.tensorrt import export as tensorrt_export, plan, rehearsal
-from slimsam_client.contract import DECODER, ENCODER
+from slimsam_client.contract import DECODER, ENCODER, MASKS
 from slimsam_client.parity.figures import Figures
 
-FEWEST_OPERATIONS: Final[Graphs] = {ENCODER: Encoder, DECODER: AnyShapeDecoder}
+FEWEST_OPERATIONS: Final[Graphs] = {
+    ENCODER: Encoder,
+    DECODER: AnyShapeDecoder,
+    MASKS: lambda model: AnyShapeMasks(),
+}
 """The graphs that a CPU computes soonest, and that take every request which Triton lets through."""
-FUSED: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: FusedDecoder}
+FUSED: Final[Graphs] = {
+    ENCODER: FusedEncoder,
+    DECODER: FusedDecoder,
+    MASKS: lambda model: Masks(),
+}
 """The same functions for a compiler that fuses: more operations, fewer kernels and bytes. The
-decoder takes P and N from 1 on, up to what the plan's profiles have."""
-FUSED_BY_PYTORCH: Final[Graphs] = {ENCODER: AlignedEncoder, DECODER: AnyShapeFusedDecoder}
+decoder takes P and N from 1 on, and the masks take sizes, up to what the plan's profiles have."""
+FUSED_BY_PYTORCH: Final[Graphs] = {
+    ENCODER: AlignedEncoder,
+    DECODER: AnyShapeFusedDecoder,
+    MASKS: lambda model: AnyShapeMasks(),
+}
 """The same for PyTorch's kernels of attention on CUDA, for every request; right on a CPU, too."""
-FUSED_FOR_ANY_SHAPE: Final[Graphs] = {ENCODER: FusedEncoder, DECODER: AnyShapeFusedDecoder}
+FUSED_FOR_ANY_SHAPE: Final[Graphs] = {
+    ENCODER: FusedEncoder,
+    DECODER: AnyShapeFusedDecoder,
+    MASKS: lambda model: AnyShapeMasks(),
+}
 """`FUSED` for every request: fewer bytes between a GPU's kernels, whatever a runtime fuses."""
 
 TARGETS: Final[dict[str, Target]] = {

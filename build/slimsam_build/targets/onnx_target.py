@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from slimsam_build.graphs.axes import free_axes
 from slimsam_build.graphs.example import example_inputs
 from slimsam_build.graphs.precision import cast
 from slimsam_build.targets.row_by_row import scan_rows
@@ -20,7 +21,6 @@ from slimsam_client.contract import DECODER, Arrays, ModelSpec
 OPSET: Final = 17
 """The first with LayerNormalization as one operator."""
 PROVIDERS: Final = ("CUDAExecutionProvider", "CPUExecutionProvider")
-AXES: Final = ("prompts", "points")
 
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
@@ -31,7 +31,7 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
 
 
 def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """Export a graph with dynamic batch, prompts and points, in its own precision; and check it.
+    """Export a graph in its own precision, with dynamic batch and free axes; and check it.
 
     Args:
         graph: to be exported.
@@ -40,8 +40,8 @@ def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
     """
     axes = {}
     for tensor in (*spec.inputs, *spec.outputs):
-        free = [axis for axis, dim in enumerate(tensor.dims, 1) if dim == -1]
-        axes[tensor.name] = {0: "batch", **dict(zip(free, AXES, strict=False))}
+        free = {axis + 1: name for axis, name in free_axes(tensor).items()}
+        axes[tensor.name] = {0: "batch", **free}
     with warnings.catch_warnings(), torch.inference_mode():
         # The exporter by tracing needs no further package and keeps the graph as it is written.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -57,7 +57,18 @@ def write(graph: nn.Module, spec: ModelSpec, path: Path) -> None:
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_axes=axes,
         )
+    _declare_outputs(path, spec)
     onnx.checker.check_model(str(path))
+
+
+def _declare_outputs(path: Path, spec: ModelSpec) -> None:
+    """Declare the contract's sizes: the exporter loses some, and Triton compares them."""
+    model = onnx.load(path)
+    for output, tensor in zip(model.graph.output, spec.outputs, strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim[1:], tensor.dims, strict=True):
+            if size != -1:
+                dim.dim_value = size
+    onnx.save(model, path)
 
 
 def has_cuda() -> bool:

@@ -17,7 +17,7 @@ from transformers import SamModel
 from slimsam_build import parity
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.repository import VERSION, max_batch_size
-from slimsam_client.contract import Arrays, ModelSpec
+from slimsam_client.contract import MASKS, Arrays, ModelSpec
 from slimsam_client.parity.figures import Figures
 
 Run = Callable[[Arrays], Arrays]
@@ -133,6 +133,10 @@ class Job:
     def place(self, spec: ModelSpec) -> Path:
         """The directory that a model's artifacts are installed in."""
         return self.repository / spec.name / VERSION
+
+    def precision_of(self, spec: ModelSpec) -> str:
+        """The precision of a model's artifact: masks are always measured in float32."""
+        return "fp32" if spec == MASKS else self.precision
 
     def max_batch_size(self, spec: ModelSpec) -> int:
         """The largest batch of a model's serving configuration; see `repository`."""

@@ -54,6 +54,38 @@ class Candidate:
         return mask
 
 
+def passing(scores: NDArray[np.float32], settings: GenerateSettings) -> NDArray[np.bool_]:
+    """Tell which predicted IoU pass."""
+    threshold = settings.pred_iou_thresh
+    good: NDArray[np.bool_] = scores > threshold if threshold > 0 else ~np.isnan(scores)
+    return good
+
+
+def stable(stability_score: float, settings: GenerateSettings) -> bool:
+    """Tell whether a stability score passes.
+
+    It is not `<`, because a mask without a pixel at either threshold has no score (NaN), and has to
+    be dropped.
+    """
+    threshold = settings.stability_score_thresh
+    return not threshold > 0 or stability_score >= threshold
+
+
+def in_image(point: NDArray[np.float64], crop_box: CropBox) -> tuple[float, float]:
+    """Give a crop's point, (x, y), in the image."""
+    x, y = (float(np.float32(value + start)) for value, start in zip(point, crop_box, strict=False))
+    return x, y
+
+
+def cut_off(box: tuple[float, ...], crop_box: CropBox, image_size: tuple[int, ...]) -> bool:
+    """Tell whether a box touches its crop's edge where the image goes on."""
+    whole = (0, 0, image_size[1], image_size[0])
+    return any(
+        abs(side - edge) <= EDGE_PIXELS and abs(side - end) > EDGE_PIXELS
+        for side, edge, end in zip(box, crop_box, whole, strict=True)
+    )
+
+
 def find_candidates(
     answer: Arrays,
     points: NDArray[np.float64],
@@ -77,8 +109,7 @@ def find_candidates(
     scores = answer["iou_predictions"][:, 1:NUM_MASKS]
     logits = answer["low_res_masks"][:, 1:NUM_MASKS]
     found = []
-    good = scores > settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else ~np.isnan(scores)
-    for prompt, mask in np.argwhere(good):
+    for prompt, mask in np.argwhere(passing(scores, settings)):
         check()
         candidate = _candidate(
             logits[prompt, mask].astype(np.float32),
@@ -111,17 +142,14 @@ def _candidate(
     inside = np.empty((rows.stop - y, columns.stop - x), np.bool_)
     bands = upscaled_bands(logits, input_size, crop_size, (rows, columns))
     stability_score = _fill(inside, bands, offset)
-    # It is not `<`, because a mask without a pixel at either threshold has no score (NaN), and has
-    # to be dropped.
-    threshold = settings.stability_score_thresh
-    if threshold > 0 and not stability_score >= threshold:
+    if not stable(stability_score, settings):
         return None
     bounds = to_box(inside)
     # SAM gives an empty mask the box 0, 0, 0, 0.
     x0, y0, x1, y1 = (0, 0, 0, 0) if bounds is None else (*bounds[:2], bounds[2] - 1, bounds[3] - 1)
     shift_x, shift_y = (left, top) if bounds is None else (left + x, top + y)
     box = (float(x0 + shift_x), float(y0 + shift_y), float(x1 + shift_x), float(y1 + shift_y))
-    if _cut_off(box, crop_box, image_size):
+    if cut_off(box, crop_box, image_size):
         return None
     return Candidate(
         to_rle(inside if bounds is not None else np.zeros((1, 1), np.bool_)),
@@ -129,7 +157,7 @@ def _candidate(
         box,
         predicted_iou,
         stability_score,
-        (float(np.float32(point[0] + left)), float(np.float32(point[1] + top))),
+        in_image(point, crop_box),
         crop_box,
     )
 
@@ -144,12 +172,3 @@ def _fill(
         union += np.count_nonzero(logits > MASK_THRESHOLD - offset)
         inner += np.count_nonzero(logits > MASK_THRESHOLD + offset)
     return float(np.float32(inner / union)) if union else float("nan")
-
-
-def _cut_off(box: tuple[float, ...], crop_box: CropBox, image_size: tuple[int, ...]) -> bool:
-    """Whether a box touches its crop's edge where the image goes on."""
-    whole = (0, 0, image_size[1], image_size[0])
-    return any(
-        abs(side - edge) <= EDGE_PIXELS and abs(side - end) > EDGE_PIXELS
-        for side, edge, end in zip(box, crop_box, whole, strict=True)
-    )

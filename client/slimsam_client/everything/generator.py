@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,15 @@ from slimsam_client.contract import BULK_DECODER, ENCODER
 from slimsam_client.encodings import rle_area, to_box, to_rle
 from slimsam_client.everything.candidates import Candidate, find_candidates
 from slimsam_client.everything.crops import CropBox, crop_boxes, point_grid
+from slimsam_client.everything.in_graph import Ask, CropInGraph, Measured, prompts_at_once
 from slimsam_client.everything.nms import box_nms
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.regions import remove_small_regions
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.image.load import preprocess
 from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
+
+Boxed = TypeVar("Boxed", Candidate, Measured)
 
 Progress = Callable[[int, int], object]
 """Such a function is called with how many requests are done, and how many there are in all."""
@@ -28,6 +32,7 @@ def generate_records(
     settings: GenerateSettings,
     progress: Progress | None,
     check: Check = unwatched,
+    ask: Ask | None = None,
 ) -> Steps[list[MaskRecord]]:
     """Segment everything in an image.
 
@@ -36,17 +41,14 @@ def generate_records(
         settings: settings of everything mode.
         progress: called for each request that is done.
         check: called before each call and each mask; what it raises ends the work.
+        ask: answers calls of slimsam_decoder_masks, which then makes the masks of all crops that
+            are not too large for it; the decoder's calls are yielded without.
 
     Returns:
         The records, in SAM's order.
     """
     height, width = image.shape[:2]
-    layers = crop_boxes(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
-    jobs = [
-        (crop_box, settings.side_of_layer(i))
-        for i, layer in enumerate(layers)
-        for crop_box in layer
-    ]
+    jobs = _jobs((height, width), settings)
     total = sum(1 + -(-(side**2) // settings.points_per_request) for _, side in jobs)
     done = 0
 
@@ -58,7 +60,7 @@ def generate_records(
 
     kept: list[Candidate] = []
     for crop_box, per_side in jobs:
-        kept += yield from _process_crop(image, crop_box, per_side, settings, advanced, check)
+        kept += yield from _process_crop(image, crop_box, per_side, settings, advanced, check, ask)
     if len(jobs) > 1:
         # A mask of a smaller crop is preferred.
         scores = np.array([1 / _area(candidate.crop_box) for candidate in kept], np.float32)
@@ -72,6 +74,29 @@ def generate_records(
     return records
 
 
+def calls_in_graph(size: tuple[int, int], settings: GenerateSettings) -> int:
+    """Give how many calls find the masks of an image (height, width) where `ask` answers them.
+
+    Those that fetch the masks which stay are not counted.
+    """
+    calls = 0
+    for crop_box, side in _jobs(size, settings):
+        crop_size = crop_box[3] - crop_box[1], crop_box[2] - crop_box[0]
+        points = prompts_at_once(crop_size, settings.points_per_request)
+        calls += 1 + -(-(side**2) // (points or settings.points_per_request))
+    return calls
+
+
+def _jobs(size: tuple[int, int], settings: GenerateSettings) -> list[tuple[CropBox, int]]:
+    """Give the crops of an image (height, width), and the points along each side of theirs."""
+    layers = crop_boxes(*size, settings.crop_n_layers, settings.crop_overlap_ratio)
+    return [
+        (crop_box, settings.side_of_layer(i))
+        for i, layer in enumerate(layers)
+        for crop_box in layer
+    ]
+
+
 def _process_crop(
     image: NDArray[np.uint8],
     crop_box: CropBox,
@@ -79,6 +104,7 @@ def _process_crop(
     settings: GenerateSettings,
     advanced: Callable[[], None],
     check: Check,
+    ask: Ask | None,
 ) -> Steps[list[Candidate]]:
     x0, y0, x1, y1 = crop_box
     size = (y1 - y0, x1 - x0)
@@ -89,8 +115,17 @@ def _process_crop(
     embeddings = answer["image_embeddings"].copy()
     embeddings.flags.writeable = False  # so that shared memory is written only once
     advanced()
-    found: list[Candidate] = []
     points = point_grid(per_side, *size)
+    at_once = prompts_at_once(size, settings.points_per_request)
+    if ask is not None and at_once:
+        shape = (image.shape[0], image.shape[1])
+        crop = CropInGraph(
+            ask, embeddings, points, crop_box, input_size, shape, settings, at_once, check
+        )
+        measured = crop.measure(advanced)
+        scores = np.array([mask.predicted_iou for mask in measured], np.float32)
+        return crop.fetch(_suppressed(measured, scores, settings.box_nms_thresh, check))
+    found: list[Candidate] = []
     for start in range(0, len(points), settings.points_per_request):
         batch = points[start : start + settings.points_per_request]
         prompts = encode_prompts(size, input_size, batch[:, None])
@@ -107,8 +142,8 @@ def _process_crop(
 
 
 def _suppressed(
-    candidates: list[Candidate], scores: NDArray[np.float32], threshold: float, check: Check
-) -> list[Candidate]:
+    candidates: list[Boxed], scores: NDArray[np.float32], threshold: float, check: Check
+) -> list[Boxed]:
     boxes = np.array([candidate.box for candidate in candidates], np.float32).reshape(-1, 4)
     return [candidates[index] for index in box_nms(boxes, scores, threshold, check)]
 

@@ -73,6 +73,23 @@ def make_axis(valid: int, size: int) -> Axis:
     return Axis(tuple(bands), first, end)
 
 
+def dense_weights(axis: Axis, multiple: int) -> NDArray[np.float32]:
+    """Give an axis's whole matrix, for `slimsam_masks`.
+
+    Args:
+        axis: the axis.
+        multiple: rows of zeros are added up to a multiple of this.
+
+    Returns:
+        (pixels, 256) float32.
+    """
+    size = axis.bands[-1][0].stop
+    weights = np.zeros((-(-size // multiple) * multiple, LOW_RES_SIZE), np.float32)
+    for pixels, cells, matrix in axis.bands:
+        weights[pixels, cells] = matrix
+    return weights
+
+
 class AxisCache:
     """Keeps the axes that were used last, within a number of bytes; safe to share between threads.
 

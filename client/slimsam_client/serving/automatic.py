@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,37 @@ from numpy.typing import NDArray
 from slimsam_client.calls import Done, Steps, advance
 from slimsam_client.contract import ENCODER, Arrays
 from slimsam_client.errors import SettingsError
-from slimsam_client.everything.generator import generate_records
+from slimsam_client.everything.generator import calls_in_graph, generate_records
+from slimsam_client.everything.in_graph import Ask
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.quoting import quoted_value
 from slimsam_client.serving.limits import ELSEWHERE, Limits, Watch
 from slimsam_client.serving.picture import picture_bytes, read_picture
 
 T = TypeVar("T")
+
+IN_GRAPH: Final = "slimsam_masks"
+IN_NUMPY: Final = "numpy"
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """How the model makes masks of logits; the name is that of config.pbtxt's parameter.
+
+    Attributes:
+        masks_by: "slimsam_masks", the graph, or "numpy", in the model's own process.
+    """
+
+    masks_by: str = IN_NUMPY
+
+    def __post_init__(self) -> None:
+        if self.masks_by not in (IN_GRAPH, IN_NUMPY):
+            raise SettingsError(
+                f"masks_by: expected {IN_GRAPH} or {IN_NUMPY}, got {quoted_value(self.masks_by)}"
+            )
+
 
 FindEmbedding = Callable[[bytes], NDArray[np.float16] | None]
 """Such a function gives the embedding of an encoded picture, (256, 64, 64), where it is kept."""
@@ -29,6 +53,7 @@ def answer_request(
     limits: Limits,
     watch: Watch,
     find_embedding: FindEmbedding = lambda content: None,
+    ask: Ask | None = None,
 ) -> Steps[Arrays]:
     """Answer a request to the server's model slimsam_automatic.
 
@@ -37,6 +62,7 @@ def answer_request(
         limits: what the request may ask for.
         watch: ends the work, between two masks at the latest.
         find_embedding: finds that of a picture which is kept, so that it is not encoded again.
+        ask: answers calls of slimsam_decoder_masks; None where NumPy makes the masks.
 
     Returns:
         The answer's tensors.
@@ -51,10 +77,13 @@ def answer_request(
     watch.check()
     settings = limits.within(_read_settings(inputs, limits))
     pixels = read_picture(inputs, limits, ELSEWHERE)
-    steps = generate_records(pixels, settings, None, watch.check)
+    size = pixels.shape[0], pixels.shape[1]
+    if ask is not None and calls_in_graph(size, settings) > limits.max_calls:
+        ask = None  # of a very large picture, the graph takes a few points at once
+    steps = generate_records(pixels, settings, None, watch.check, ask)
     embedding = find_embedding(picture_bytes(inputs, limits, ELSEWHERE))
     records = yield from _with_embedding(steps, embedding)
-    return to_tensors(records, (pixels.shape[0], pixels.shape[1]))
+    return to_tensors(records, size)
 
 
 def _with_embedding(steps: Steps[T], embedding: NDArray[np.float16] | None) -> Steps[T]:

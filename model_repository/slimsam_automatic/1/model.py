@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from slimsam_client.calls import Done, advance
-from slimsam_client.contract import AUTOMATIC, IMAGE, Arrays
-from slimsam_client.serving.automatic import answer_request
+from slimsam_client.contract import AUTOMATIC, DECODED_MASKS, IMAGE, Arrays
+from slimsam_client.serving.ahead import answered_ahead
+from slimsam_client.serving.automatic import IN_GRAPH, MaskSettings, answer_request
 from slimsam_client.serving.backend import (
     infer,
     info_folder,
@@ -34,8 +36,13 @@ class TritonPythonModel:
         """Read the configuration's parameters, and open the cache where there is slimsam_image."""
         parameters = parameters_of(args)
         self.limits = Limits.from_parameters(parameters)
+        repository = Path(args["model_repository"]).parent
+        self.in_graph = read_parameters(MaskSettings, parameters).masks_by == IN_GRAPH
+        if self.in_graph and not (repository / DECODED_MASKS.name).is_dir():
+            pb_utils.Logger.log_warn(f"there is no {DECODED_MASKS.name}: masks are made in NumPy")
+            self.in_graph = False
         self.cache: PictureCache | None = None
-        if (Path(args["model_repository"]).parent / IMAGE.name).is_dir():
+        if (repository / IMAGE.name).is_dir():
             settings = read_parameters(CacheSettings, parameters)
             try:
                 self.keys = settings.keys(info_folder(args))
@@ -56,7 +63,10 @@ class TritonPythonModel:
 
     def _records(self, request: Any, watch: Watch) -> Arrays:
         inputs = inputs_of(request, AUTOMATIC)
-        steps = answer_request(inputs, self.limits, watch, self._embedding_of)
+        ask = partial(answered_ahead, answer=partial(infer, watch=watch))
+        steps = answer_request(
+            inputs, self.limits, watch, self._embedding_of, ask if self.in_graph else None
+        )
         step = advance(steps, None)
         while not isinstance(step, Done):
             step = advance(steps, infer(step, watch))

@@ -14,6 +14,7 @@ from typing import Final
 import onnx
 
 from slimsam_build.errors import TargetError
+from slimsam_build.graphs.axes import AXES
 
 OPERATORS: Final = frozenset(
     "Abs Add And Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Div Einsum Equal "
@@ -46,7 +47,8 @@ def check_for_tensorrt(path: Path) -> None:
 
     Raises:
         TargetError: an operator is not supported, a shape depends on values, a tensor has too many
-            dims, or a dim of an input or output is dynamic beyond batch, prompts and points.
+            dims, or a dim of an input or output is dynamic beyond the batch and the contract's
+            free axes.
     """
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     problems = []
@@ -59,7 +61,7 @@ def check_for_tensorrt(path: Path) -> None:
             problems.append(f"{value.name} has more than {MOST_DIMS} dims")
     for value in (*graph.input, *graph.output):
         names = {dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param}
-        if not names <= {"batch", "prompts", "points"}:
+        if not names <= {"batch", *AXES}:
             problems.append(f"{value.name} has dynamic dims {', '.join(sorted(names))}")
     if problems:
         raise TargetError(

@@ -10,10 +10,21 @@ from typing import Final
 import torch
 
 from slimsam_build.errors import TargetError
+from slimsam_build.graphs.axes import free_axes
 from slimsam_build.graphs.example import DTYPES
 from slimsam_build.targets.target import Job, Run
 from slimsam_build.targets.tensorrt.builder import Recipe, Shapes, build_serialized
-from slimsam_client.contract import ENCODER, MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
+from slimsam_client.contract import (
+    ENCODER,
+    MASK_MULTIPLE,
+    MASKS,
+    MAX_MASK_PIXELS,
+    MAX_MASK_SIDE,
+    MAX_POINTS,
+    MAX_PROMPTS,
+    Arrays,
+    ModelSpec,
+)
 
 TIMING_CACHE: Final = "model.plan.timing"
 
@@ -44,32 +55,53 @@ def profile_shapes(spec: ModelSpec, max_batch_size: int) -> list[Shapes]:
     for sizes in _sizes(spec, max_batch_size):
         shapes = {}
         for tensor in spec.inputs:
-            free = iter(("prompts", "points"))
-            dims = [sizes[next(free)] if dim == -1 else (dim, dim, dim) for dim in tensor.dims]
+            free = free_axes(tensor)
+            dims = [
+                sizes[free[axis]] if axis in free else (dim, dim, dim)
+                for axis, dim in enumerate(tensor.dims)
+            ]
             shapes[tensor.name] = tuple(
-                [sizes["rows"][i], *(dim[i] for dim in dims)] for i in range(3)
+                [sizes["batch"][i], *(dim[i] for dim in dims)] for i in range(3)
             )
         profiles.append(shapes)
     return profiles
 
 
 def _sizes(spec: ModelSpec, max_batch_size: int) -> tuple[dict[str, Range], ...]:
-    """Give each profile's least, best and most rows, prompts and points."""
+    """Give each profile's least, best and most of the batch's rows, and of each free axis."""
     one: Range = (1, 1, 1)
     batch: Range = (1, max_batch_size, max_batch_size)
     if spec == ENCODER:
-        return {"rows": one}, {"rows": batch}
+        return {"batch": one}, {"batch": batch}
+    if spec == MASKS:
+        # The last one is for no request: without it the batch axis would be a constant in the
+        # engine, and Triton wants one that is free.
+        free_batch = {**_mask_sizes(MASK_MULTIPLE), "batch": (1, 1, 2)}
+        return (*(_mask_sizes(side) for side in (2048, 4096, MAX_MASK_SIDE)), free_batch)
     click: dict[str, Range] = {"prompts": one, "points": (1, 2, 16)}
     many: dict[str, Range] = {
         "prompts": (1, MAX_PROMPTS, MAX_PROMPTS),
         "points": (1, 2, MAX_POINTS),
     }
     return (
-        {"rows": one, **click},
-        {"rows": batch, **click},
-        {"rows": one, **many},
-        {"rows": batch, **many},
+        {"batch": one, **click},
+        {"batch": batch, **click},
+        {"batch": one, **many},
+        {"batch": batch, **many},
     )
+
+
+def _mask_sizes(side: int) -> dict[str, Range]:
+    """Give the sizes of masks for pictures up to a side: few masks of large ones."""
+    most = min(MAX_MASK_PIXELS // side**2, MAX_PROMPTS)
+    pixels: Range = (MASK_MULTIPLE, max(side // 2, MASK_MULTIPLE), side)
+    return {
+        "batch": (1, 1, 1),
+        "prompts": (1, most, most),
+        "rows": pixels,
+        "columns": pixels,
+        "chosen": (1, 1, most),
+    }
 
 
 def build_plan(job: Job, spec: ModelSpec, onnx_path: Path, path: Path) -> None:
@@ -90,7 +122,7 @@ def build_plan(job: Job, spec: ModelSpec, onnx_path: Path, path: Path) -> None:
     recipe = Recipe(
         onnx_path=onnx_path,
         profiles=profile_shapes(spec, job.max_batch_size(spec)),
-        precision=job.precision,
+        precision=job.precision_of(spec),
         workspace_mib=job.workspace_mib,
         timing_cache=cache_path.read_bytes() if cache_path.exists() else b"",
     )

@@ -116,7 +116,7 @@ def rehearse_job(job: Job, spec: ModelSpec, onnx_path: Path) -> None:
     recipe = Recipe(
         onnx_path=onnx_path,
         profiles=profile_shapes(spec, job.max_batch_size(spec)),
-        precision=job.precision,
+        precision=job.precision_of(spec),
         workspace_mib=job.workspace_mib,
     )
     try:
@@ -176,13 +176,20 @@ def _complaints(heard: list[tuple[str, str]]) -> tuple[str, ...]:
 
 def _profiles(heard: list[tuple[str, str]], count: int) -> Iterator[Profile]:
     """Read the list of kernels, and the sizes that are told profile by profile."""
+    lines = [
+        found
+        for _, message in heard
+        if message.startswith("Layers:")
+        for line in message.splitlines()
+        if (found := _LAYER.match(line))
+    ]
+    # Numbers grow from profile to profile, but some may be left out.
+    numbers = sorted({int(found["profile"]) for found in lines})
     kernels: list[list[Kernel]] = [[] for _ in range(count)]
-    for _, message in heard:
-        if message.startswith("Layers:"):
-            for line in message.splitlines():
-                found = _LAYER.match(line)
-                if found and found["kind"] not in _NO_KERNELS:
-                    kernels[int(found["profile"])].append(Kernel(found["name"], line))
+    for found in lines:
+        if found["kind"] not in _NO_KERNELS:
+            kernel = Kernel(found["name"], found.string)
+            kernels[numbers.index(int(found["profile"]))].append(kernel)
     memory = [int(found[1]) for _, text in heard if (found := _MEMORY.match(text))]
     nodes = [text for _, text in heard if _NODE.match(text)]
     for number in range(count):
