@@ -35,6 +35,13 @@ PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 
 def problems(thing: Object) -> list[str]:
     """Say what is wrong with an object; nothing if all is well."""
+    return list(_problems(json.dumps(thing, sort_keys=True)))
+
+
+@functools.cache
+def _problems(text: str) -> tuple[str, ...]:
+    """Many sets of values make the same object."""
+    thing: Object = json.loads(text)
     kind = thing.get("apiVersion", ""), thing.get("kind", "")
     if kind in GENERATED:
         found = _generated(thing, *kind)
@@ -42,7 +49,7 @@ def problems(thing: Object) -> list[str]:
         found = _defined(thing, *kind)
     else:
         found = list(_of_kubernetes(thing))
-    return [f"{'/'.join(kind)}: {line}" for line in [*found, *_unwatched(thing)]]
+    return tuple(f"{'/'.join(kind)}: {line}" for line in [*found, *_unwatched(thing)])
 
 
 def _of_kubernetes(thing: Object) -> Iterator[str]:
