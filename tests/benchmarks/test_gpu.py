@@ -79,6 +79,18 @@ def test_without_a_card_each_step_says_why_it_cannot_be_done(
     assert [step.name for step in STEPS if not step.card] == ["plan"]
 
 
+def test_what_is_done_in_part_is_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Step, "run", lambda *_: {"not done": "no such package"})
+    run("--device", "cpu", "--here", "--steps", "peak")
+    (path,) = tmp_path.glob("*/peak.json")
+    assert json.loads(path.read_text())["outcome"] == "done in part"
+    monkeypatch.setattr(Step, "run", lambda *_: {})
+    run("--device", "cpu", "--here", "--steps", "peak")
+    assert json.loads(path.read_text())["outcome"] == "done"
+
+
 def test_what_an_interpreter_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Step("step", "step", "plan", needs=("numpy", "no_such_package"), card=False)
     assert step.lacks("cpu") == "not installed: no_such_package"
