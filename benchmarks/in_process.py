@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from slimsam_build.targets import TARGETS
 from slimsam_client import Embedding, GenerateSettings, MaskRecord, Prediction, operations
 from slimsam_client.calls import Call, Done, Operation, advance
-from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, ModelSpec
+from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, ENSEMBLE, ModelSpec
 from slimsam_client.image.load import ImageSource
 from slimsam_client.results import MaskKind
 
@@ -45,7 +45,9 @@ class InProcess:
     def infer(self, call: Call) -> Arrays:
         """Answer a call; the ensemble's is one of the encoder and one of the decoder."""
         if call.spec is not ENSEMBLE:
-            return self._run(call.spec, call.arrays)
+            # Both decoders have the same files.
+            spec = DECODER if call.spec is BULK_DECODER else call.spec
+            return self._run(spec, call.arrays)
         return self._run(DECODER, {**call.arrays, **self._run(ENCODER, call.arrays)})
 
     def predict(

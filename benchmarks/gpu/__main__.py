@@ -31,7 +31,7 @@ from benchmarks.machine import versions
 from slimsam_build.random_checkpoint import GEOMETRIES
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "gpu"
-DONE, LEFT_OUT, FAILED, CUT = "done", "left out", "failed", "cut"
+DONE, IN_PART, LEFT_OUT, FAILED, CUT = "done", "done in part", "left out", "failed", "cut"
 
 
 def main() -> int:
@@ -87,11 +87,12 @@ def main() -> int:
         if kept.get("outcome") != DONE:
             if options.here:
                 figures = step.run(setting)
-                write(path, {"outcome": DONE, "figures": figures, **about(options.device)})
+                outcome = IN_PART if figures.get("not done") else DONE
+                write(path, {"outcome": outcome, "figures": figures, **about(options.device)})
             else:
-                outcome = attempt(step, setting, options.limit, sys.argv[1:])
-                if outcome is not None:
-                    write(path, outcome)
+                undone = attempt(step, setting, options.limit, sys.argv[1:])
+                if undone is not None:
+                    write(path, undone)
             kept = read(path)
         outcomes[step.name] = kept["outcome"]
         if not options.here:
