@@ -61,7 +61,8 @@ class Editor:
         self.page.wait_for_function(
             "() => window.Htx?.annotationStore?.selected?.names.get('image')?.stageWidth > 1"
         )
-        self.page.get_by_text("Auto-Annotation").click()
+        if not self.page.evaluate("Htx.autoAnnotation"):  # the browser keeps it
+            self.page.get_by_text("Auto-Annotation").click()
         self.page.locator(".lsf-tool_smart").first.click()
         expect(self.page.locator(".lsf-tool_smart.lsf-tool_active").first).to_be_visible()
         self._row = POINT
