@@ -47,7 +47,7 @@ class Editor:
     def __init__(self, page: Page, studio: LabelStudio) -> None:
         self.page = page
         self._url = studio.url
-        self._row = POINT
+        self._row: int | None = None
         page.set_default_timeout(PATIENCE)
         page.goto(f"{studio.url}/user/login/")
         page.fill("input[name=email]", EMAIL)
@@ -65,7 +65,7 @@ class Editor:
             self.page.get_by_text("Auto-Annotation").click()
         self.page.locator(".lsf-tool_smart").first.click()
         expect(self.page.locator(".lsf-tool_smart.lsf-tool_active").first).to_be_visible()
-        self._row = POINT
+        self._row = None  # the browser keeps which smart tool it was
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the picture is in the window."""
