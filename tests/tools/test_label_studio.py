@@ -171,7 +171,7 @@ def test_clicks_become_regions(
         region = asked.regions[0]
         assert (region["original_width"], region["original_height"]) == (width, height)
         pixel = region["value"]["x"] * width / 100, region["value"]["y"] * height / 100
-        assert np.abs(np.subtract(pixel, clicked)).max() < 3
+        assert np.abs(np.subtract(pixel, clicked)).max() < 0.03 * width
     assert prompt_of(second)["labels"] == [1, 0]
     assert [region["type"] for region in box.regions] == ["rectanglelabels"]
 
