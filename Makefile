@@ -12,7 +12,7 @@
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
 #   make chromium   the browser of the page's tests, where there is none: Debian's package
-#   make screenshots  the pictures of the page in docs/images/, of the demo checkpoint
+#   make screenshots  the pictures of the page in docs/images/, of the demo checkpoint; TOOLS=1 of the tools
 #   make docs       the documentation, into site/; and its tables, from the code
 #   make bench      beside SamModel and its plain ONNX export, in half an hour; OPTIONS="--help"
 #   make gpu        on a machine with an NVIDIA card; PYTHON= with an interpreter's own packages; CHECKPOINT=
@@ -118,8 +118,8 @@ chromium:
 	install() { apt-get -qq --yes --no-install-recommends install chromium fonts-dejavu-core; }; \
 	install || { apt-get update -qq && install; }
 
-screenshots: .venv/ready chromium
-	$(BIN)/python docs/screenshots.py
+screenshots: .venv/ready chromium $(if $(TOOLS),.tools/label-studio/ready .tools/x-anylabeling/ready)
+	$(if $(TOOLS),PYTHONPATH=tests $(BIN)/python docs/tool_screenshots.py,$(BIN)/python docs/screenshots.py)
 
 # Results in benchmarks/results/; OPTIONS="--stages encode" measures a part again.
 bench: .venv/ready

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import launched
 from page_pictures import drawn
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from running_gateway import Gateway, encoded, serving
 from visitor import Visitor
 
@@ -19,29 +20,14 @@ from slimsam_client import SlimSam
 from slimsam_client.testing import FakeServer
 from slimsam_gateway import GatewaySettings
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = [
-    "--no-sandbox",  # which needs rights that root in a container lacks
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 Come = Callable[..., Visitor]
 
 
 # Of the module: while playwright runs, its thread has an event loop, and tests elsewhere start one.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is installed: `make chromium` installs the first")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+    with launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="package")
