@@ -64,11 +64,11 @@ def error(found: Array, expected: NDArray[np.float64]) -> float:
 @pytest.mark.parametrize(
     ("groups", "heads", "grid", "d"),
     [
-        (2, 3, 14, 16),  # windows: SlimSAM-77
-        (1, 2, 8, 32),  # the demo's
-        (3, 1, 5, 64),  # one block that is not full
-        (1, 1, 9, 80),  # channels in two parts, columns beyond a power of 2
-        (1, 1, 17, 16),
+        (2, 3, 5, 16),  # one block that is not full
+        (1, 1, 9, 80),  # channels in two parts; columns beyond a power of 2
+        (1, 2, 8, 32),
+        (3, 1, 4, 64),
+        (1, 1, 14, 16),  # a window of SlimSAM-77
     ],
 )
 def test_it_is_the_attention(
@@ -113,7 +113,7 @@ def test_one_hot_row(pool: ProcessPoolExecutor, hot: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-@pytest.mark.parametrize(("channels", "heads", "window"), [(28, 2, 14), (160, 2, 6), (64, 1, 7)])
+@pytest.mark.parametrize(("channels", "heads", "window"), [(28, 2, 6), (160, 2, 5), (64, 1, 9)])
 def test_it_is_the_attention_of_sam_model(
     pool: ProcessPoolExecutor, batch: int, channels: int, heads: int, window: int
 ) -> None:
