@@ -107,6 +107,7 @@ format: .venv/ready
 docs: .venv/docs-ready
 	$(BIN)/cog -P -r -I docs -I . --verbosity=1 docs/*.md README.md
 	$(BIN)/python docs/schema_file.py
+	$(BIN)/python docs/attention_picture.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with search: $(PYTHON) -m http.server --directory site"
 

@@ -25,6 +25,8 @@ from slimsam_client.contract import EMBEDDING_SIZE
 
 RESULTS: Final = Path(__file__).parent / "results/attention_kernel.json"
 WINDOW: Final = 14
+DEMO_WINDOW: Final = 8
+"""Of the demo checkpoint; narrower than the smallest product of tensor cores."""
 HEADS: Final = 12
 """Of SlimSAM, and of SAM-B; they change addresses alone."""
 REGISTERS: Final = 65536
@@ -74,6 +76,7 @@ class Code:
 CASES: Final = (
     *(Case(card, width) for card, width in product(BLOCKS, WIDTHS)),
     *(Case(card, 16, grid=WINDOW) for card in BLOCKS),
+    *(Case(card, 32, grid=DEMO_WINDOW) for card in (80, 90)),
     *(Case(card, 16, dtype="bf16") for card in BLOCKS),
 )
 

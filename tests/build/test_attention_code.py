@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import SamModel
 
 from benchmarks import attention_kernel as code
@@ -110,6 +114,49 @@ def test_without_the_kernel_the_encoder_is_the_fused_one(
     source = model.vision_encoder.layers[0].attn
     expected = FusedVisionAttention(source, 14)(tokens)
     assert torch.equal(KernelVisionAttention(source, 14)(tokens), expected)
+
+
+class Counting(TorchDispatchMode):
+    """Counts what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.called[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_on_a_gpu_it_is_one_kernel_and_nothing_is_copied_but_queries(
+    shallow: Callable[[str], SamModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fake tensors of a card that is not there."""
+    pytest.importorskip("triton", reason=NO_TRITON)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    source = shallow("slimsam-77").vision_encoder.layers[0].attn
+    attention = KernelVisionAttention(source, 14).half()
+
+    def called(device: str) -> Counter[str]:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            state = {
+                name: torch.empty(value.shape, dtype=value.dtype, device=device)
+                for name, value in attention.state_dict().items()
+            }
+            tokens = torch.empty(2, 196, 168, dtype=torch.float16, device=device)
+            with Counting() as counting:
+                result = torch.func.functional_call(attention, state, (tokens,))
+        assert result.shape == tokens.shape and result.device.type == device
+        return counting.called
+
+    on_card = called("cuda")
+    assert on_card["grid_attention"] == 1
+    assert on_card["clone"] == 2  # queries by grid row and by grid column
+    assert on_card["bmm"] == 2  # both tables
+    assert "grid_attention" not in called("cpu")
 
 
 def test_the_best_blocks_are_the_rules() -> None:

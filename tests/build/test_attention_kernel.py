@@ -141,7 +141,7 @@ def test_the_encoder_passes_the_gate(
         "num_attention_heads": 1,
         "mlp_dim": 32,
         "global_attn_indexes": [1],
-        "window_size": 28,
+        "window_size": 32,
     }
     monkeypatch.setitem(random_checkpoint.GEOMETRIES, "small", small)
     model = random_checkpoint.random_checkpoint("small")

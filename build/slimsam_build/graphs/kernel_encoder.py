@@ -24,7 +24,7 @@ class KernelVisionAttention(FusedVisionAttention):
         qkv = self.qkv(tokens).reshape(-1, n * n, 3, heads, d)
         # (grid row, grid column, G, heads, d); both products are of matrices, without a copy for
         # every head.
-        query = qkv[:, :, 0].reshape(-1, n, n, heads, d).permute(1, 2, 0, 3, 4)
+        query = qkv.select(2, 0).reshape(-1, n, n, heads, d).permute(1, 2, 0, 3, 4)
         groups = query.shape[2]
         by_row = query.permute(0, 2, 3, 1, 4).reshape(n, -1, d)
         rel_h = self.rel_pos_h.transpose(1, 2) @ by_row.transpose(1, 2)
