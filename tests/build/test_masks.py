@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor
+from transformers import SamModel
 
 from slimsam_build import masks_parity
 from slimsam_build.errors import ParityError

@@ -72,7 +72,8 @@ class Masks(nn.Module):
             areas (1, P, 3) int32; and bits (1, K, H, W / 8) uint8.
         """
         # One row is all that comes, and the first is what counts; but Triton wants a batch axis
-        # that could have more, of every input and output of a TensorRT engine.
+        # that could have more, of every input and output of a TensorRT engine. The builder takes an
+        # expanded axis of 1 for a constant, and this sum with zeros not.
         rows_of_batch = (stability_offset.abs() < 0).float().unsqueeze(2)  # (1, 1, 1), 0
         low_res_masks, chosen = low_res_masks[:1], chosen[:1]
         row_weights, column_weights = row_weights[:1], column_weights[:1]
