@@ -37,6 +37,8 @@ class NameServer:
                 message, sender = self._socket.recvfrom(4096)
             except OSError:
                 return
+            if not message:  # so a shutdown wakes it
+                return
             self._socket.sendto(self._answer(message), sender)
 
     def close(self) -> None:
