@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 
@@ -17,9 +17,6 @@ from slimsam_build import parity
 from slimsam_build.errors import ParityError
 from slimsam_build.graphs.precision import DTYPES
 from slimsam_client.contract import DECODER, ENCODER, Arrays, ModelSpec
-
-if TYPE_CHECKING:
-    from slimsam_build.targets.target import Run
 
 Figures = dict[str, Any]
 GEMM_SIDES: Final = {"cuda": (4096, 8192), "cpu": (512,)}
@@ -117,7 +114,7 @@ def _both(setting: Setting, precision: str) -> dict[str, sides.Side]:
     }
 
 
-def _run(model: sides.OnDevice, spec: ModelSpec, device: str) -> Run:
+def _run(model: sides.OnDevice, spec: ModelSpec, device: str) -> parity.Run:
     """Run a model on arrays, as the gate does."""
 
     def run(arrays: Arrays) -> Arrays:

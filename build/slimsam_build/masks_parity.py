@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_build.errors import ParityError
-from slimsam_build.targets.target import Run
+from slimsam_build.parity import Run
 from slimsam_client.contract import (
     LOW_RES_SIZE,
     MASK_MULTIPLE,

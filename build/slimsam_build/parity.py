@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ from slimsam_build.reference import Answer
 from slimsam_client.contract import Arrays
 from slimsam_client.parity.figures import Figures, largest_difference, mask_overlaps, relative_error
 
-if TYPE_CHECKING:  # the gate itself needs none of the targets' runtimes
-    from slimsam_build.targets.target import Run
+Run = Callable[[Arrays], Arrays]
+"""A loaded artifact: inputs by name, with their batch axis, to outputs by name."""
 
 BOUNDS: Final = {
     # Embeddings cross the wire in float16: 2.4e-4 of a value's own size at most.

@@ -16,12 +16,11 @@ from transformers import SamModel
 
 from slimsam_build import parity
 from slimsam_build.checkpoints import Checkpoint
+from slimsam_build.parity import Run as Run
 from slimsam_build.repository import VERSION, max_batch_size
-from slimsam_client.contract import MASKS, Arrays, ModelSpec
+from slimsam_client.contract import MASKS, ModelSpec
 from slimsam_client.parity.figures import Figures
 
-Run = Callable[[Arrays], Arrays]
-"""A loaded artifact: inputs by name, with their batch axis, to outputs by name."""
 Graphs = Mapping[ModelSpec, Callable[[SamModel], nn.Module]]
 """What makes the graph of each model of a checkpoint, the encoder's first."""
 
