@@ -6,6 +6,8 @@
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
 #   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
+#   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
+#   make test-seaweedfs  a batch in a store in Go: 150 MB
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
@@ -24,7 +26,7 @@ ifneq (,$(filter test-client,$(MAKECMDGOALS)))
 CLIENT_ENV := .test-client/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-wheels wheels lint format docs chromium screenshots \
+.PHONY: demo web test test-quick test-client test-backends test-wheels test-ray test-seaweedfs wheels lint format docs chromium screenshots \
 	bench load clean
 .DEFAULT_GOAL := demo
 
@@ -54,6 +56,9 @@ test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
 	.ci/python $$version >/dev/null && echo $$version; done)
 test-wheels: .venv/ready
 	SLIMSAM_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheels
+
+test-ray test-seaweedfs: test-%: .venv/%-ready
+	$(BIN)/python -m pytest tests/batch -m $*
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
@@ -135,9 +140,9 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 		-e client[batch,cli,polygons,regions,supervision,tracing] --group test-client
 	touch $@
 
-# What only the documentation needs.
-.venv/docs-ready: .venv/ready
-	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group docs
+# What only the documentation needs, or one kind of test.
+.venv/docs-ready .venv/ray-ready .venv/seaweedfs-ready: .venv/%-ready: .venv/ready
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group $*
 	touch $@
 
 .wheels/ready: pyproject.toml constraints.txt

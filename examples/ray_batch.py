@@ -84,6 +84,7 @@ def main() -> None:
         fn_constructor_args=(task, options.output, options.url),
         batch_size=1,
         concurrency=options.actors,
+        num_cpus=0.25,  # an actor mostly waits for the server
     )
     images = sum(row["images"] for row in done.iter_rows())
     asyncio.run(do_the_rest(plan, options.output, options.url))
