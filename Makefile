@@ -8,6 +8,8 @@
 #   make test-deploy  the Helm chart, rendered and validated; CRDS=DIR for KServe's definitions
 #   make test-tools  the real Label Studio and X-AnyLabeling, in environments of their own: 2.3 GB
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
+#   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
+#   make test-seaweedfs  a batch in a store in Go: 150 MB
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
@@ -34,8 +36,8 @@ GPU_READY := $(if $(filter file,$(origin PYTHON)),$(GPU_ENV)/ready)
 GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
 endif
 
-.PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels wheels lint format docs \
-	chromium screenshots bench gpu load clean
+.PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels test-ray test-seaweedfs \
+	wheels lint format docs chromium screenshots bench gpu load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -72,6 +74,9 @@ test-wheels: .venv/ready
 
 test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chromium
 	SLIMSAM_TOOLS="$(CURDIR)/.tools" $(BIN)/python -m pytest tests/tools
+
+test-ray test-seaweedfs: test-%: .venv/%-ready
+	$(BIN)/python -m pytest tests/batch -m $*
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
@@ -159,14 +164,9 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 		-e client[batch,cli,polygons,regions,supervision,tracing] --group test-client
 	touch $@
 
-# What only the documentation needs.
-.venv/docs-ready: .venv/ready
-	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group docs
-	touch $@
-
-# Kubernetes's schemas, which only the chart's tests need.
-.venv/deploy-ready: .venv/ready
-	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group deploy
+# What only the documentation needs, or one kind of test.
+.venv/deploy-ready .venv/docs-ready .venv/ray-ready .venv/seaweedfs-ready: .venv/%-ready: .venv/ready
+	$(BIN)/python -m pip install $(QUIETLY) --constraint constraints.txt --group $*
 	touch $@
 
 .wheels/ready: pyproject.toml constraints.txt

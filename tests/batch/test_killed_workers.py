@@ -62,7 +62,6 @@ def test_each_picture_is_done_once(
                 if number == 0:
                     server.stop()
                     server.start()
-            said = {process.pid: workers.said(process) for process in workers.processes}
             statuses = workers.join()
             said = {process.pid: workers.said(process) for process in workers.processes}
         finally:
@@ -75,7 +74,7 @@ def test_each_picture_is_done_once(
     assert [answer["image"] for shard in found for answer in shard] == [
         f"{number:04}.jpg" for number in range(count)
     ]
-    assert len(found) == SHARDS if count > SHARDS else count
+    assert len(found) == min(SHARDS, count)
     annotations = json.loads(content(moto, f"{kind}/annotations.json"))
     summary = json.loads(content(moto, f"{kind}/summary.json"))
     assert summary["images"] == len(annotations["images"]) == count and not summary["failed"]
