@@ -70,7 +70,7 @@ def _report(run: Run, side: int, passing: int, rounds: int) -> None:
         in_graph.append(time.perf_counter() - between)
     first, second = (statistics.median(times[1:]) for times in (in_numpy, in_graph))
     print(
-        f"{side} x {side}, {passing} of {ALL} masks pass: NumPy {first:.2f} s, graph {second:.2f} s; "
+        f"{side} x {side}, {passing} of {ALL} pass: NumPy {first:.2f} s, graph {second:.2f} s; "
         f"{second / first:.1f} times as long",
         flush=True,
     )
