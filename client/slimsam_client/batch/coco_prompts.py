@@ -35,8 +35,9 @@ def coco_prompts(
         SettingsError: it is something else.
         ImageError: it cannot be read.
     """
+    text = read(source)
     try:
-        content = json.loads(read(source))
+        content = json.loads(text)
         if isinstance(content, list):
             ids = {
                 int(stem): picture.name
