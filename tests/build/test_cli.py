@@ -19,16 +19,17 @@ from typing import Any
 
 import pytest
 
-from slimsam_build import parity, pipeline, repository
+from slimsam_build import masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
 from slimsam_build.errors import ParityError
+from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Figures, Measured
 from slimsam_build.repository import BUILT
 from slimsam_build.scratch import find_leftovers
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Finish, Job, Target
-from slimsam_client.contract import DECODER, ModelSpec
+from slimsam_client.contract import DECODER, MASKS, ModelSpec
 
 DOCKER = Path(__file__).parents[2] / "docker"
 ARTIFACTS = ("model.xml", "model.bin")
@@ -58,6 +59,7 @@ def small_target(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> Target:
     # Its answer of SamModel takes seconds, and has tests of its own.
     monkeypatch.setattr(pipeline, "write_info", write_small_info)
     monkeypatch.setattr(pipeline, "gate", lambda *_: Measured(Figures(0, 1, 1, 0), 0.1, 0.01))
+    monkeypatch.setattr(pipeline, "gate_masks", lambda *_: MasksMeasured(1, 0, 0, 0.1))
     return target
 
 
@@ -115,7 +117,9 @@ def test_strict_installs_nothing_where_the_precision_fails(
 
 def test_a_precision_that_passes_is_no_fallback(empty_repository: Path) -> None:
     assert build(empty_repository, "--precision", "bf16", "--strict") == 0
-    assert all(path.read_text().endswith("in bf16") for path in installed(empty_repository))
+    texts = [path.read_text() for path in installed(empty_repository)]
+    half = [text for text in texts if text.endswith("in bf16")]
+    assert [text for text in texts if text not in half] == [f"{MASKS.name} in fp32"]
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, 0), (4, 0), (1, 1), (2, 2), (3, 3)])
@@ -148,6 +152,7 @@ def test_what_is_made_on_the_machine_has_a_report_that_is_bound_to_it(
 
     measured = Measured(Figures(0, 1, 1, 0), 0.2, 0.02)
     monkeypatch.setattr(parity, "measure", lambda *_: measured)
+    monkeypatch.setattr(masks_parity, "measure", lambda run: MasksMeasured(1, 0, 0, 0.1))
     finish = Finish("model.plan", lambda: None, finished, lambda *_: lambda arrays: arrays)
     target = replace(small_target, name="tensorrt", finish=finish)
     monkeypatch.setitem(TARGETS, "tensorrt", target)

@@ -126,7 +126,12 @@ def test_compose_is_valid(profile: str) -> None:
             stages = re.findall(r" AS (\w+)", dockerfile.read_text())
             assert service["build"].get("target") in (stages or [None])
             for path in service.get("entrypoint", []):
-                assert f" {path}\n" in dockerfile.read_text()
+                copied = re.findall(r"^COPY (.+) (/\S+)$", dockerfile.read_text(), re.M)
+                assert any(
+                    path == place or path == place + source.rpartition("/")[2]
+                    for sources, place in copied
+                    for source in sources.split()
+                ), path
 
 
 def test_what_is_published_is_on_loopback() -> None:

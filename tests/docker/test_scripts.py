@@ -55,7 +55,7 @@ def health(url: str, environment: dict[str, str] | None = None) -> subprocess.Co
 QUICK_BUILD = """#!/bin/sh
 case "$*" in
 "check "*) exec {command} "$@" ;;
-"build --checkpoint demo --target openvino --precision fp32 --model-repository {models}")
+"build --checkpoint demo --target openvino --model-repository {models}")
   cp -R {made}/. {models} && echo installed ;;
 *) echo "$*" >&2; exit 1 ;;
 esac
