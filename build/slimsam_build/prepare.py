@@ -147,7 +147,8 @@ def main() -> int:
     try:
         volume, place = Path(os.environ["SLIMSAM_VOLUME"]), Path(os.environ["SLIMSAM_MODELS"])
         checkpoint, target = os.environ["SLIMSAM_CHECKPOINT"], os.environ["SLIMSAM_TARGET"]
-        precision = os.environ.get("SLIMSAM_PRECISION", "fp32")
+        # For the build as well, so that what it makes is what the key says.
+        precision = os.environ.setdefault("SLIMSAM_PRECISION", "fp32")
         seconds = float(os.environ.get("SLIMSAM_LEASE_SECONDS", LEASE_SECONDS))
         if not 0 < seconds < float("inf"):
             raise ValueError(f"SLIMSAM_LEASE_SECONDS: expected seconds above 0, got {seconds}")
