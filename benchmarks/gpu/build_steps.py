@@ -79,10 +79,10 @@ def everything(setting: Setting, precision: str) -> graph_steps.Figures:
         scene = make_scene(model, directory)
         settings, _ = choose_settings(sam_model(scene, model, with_pipeline=False), scene)
         settings = dataclasses.replace(settings, points_per_side=across)
-        for spec, graph in target.graphs_here.items():
+        for spec in (ENCODER, DECODER):
             path = directory / spec.name / "1" / target.artifact
             path.parent.mkdir(parents=True)
-            target.export(graph(model).eval(), spec, path, precision)
+            target.export(target.graphs_here[spec](model).eval(), spec, path, precision)
         ours = InProcess(directory, precision, "torchscript")
         pipeline = make_pipeline(model.to(setting.device, DTYPES[precision]))
         found: dict[str, int] = {}
@@ -148,9 +148,9 @@ def onnxruntime(setting: Setting, precision: str) -> graph_steps.Figures:
     model = setting.model()
     with tempfile.TemporaryDirectory() as name:
         runs = []
-        for spec, graph in target.graphs_here.items():
+        for spec in (ENCODER, DECODER):
             path = Path(name) / f"{spec.name}.onnx"
-            target.export(graph(model).eval(), spec, path, precision)
+            target.export(target.graphs_here[spec](model).eval(), spec, path, precision)
             runs.append(target.load(path, spec, precision))
         encoder, decoder = runs
         measured = parity.measure(encoder, decoder, model, batches=True)

@@ -44,7 +44,8 @@ def load(target: str, graphs: Graphs, model: SamModel, precision: str, folder: P
 )
 def test_they_pass_the_gate(target: str, precision: str, tmp_path: Path) -> None:
     model = load_checkpoint("demo").model
-    encoder, decoder = load(target, FORMS[target], model, precision, tmp_path)
+    graphs = {spec: FORMS[target][spec] for spec in (ENCODER, DECODER)}
+    encoder, decoder = load(target, graphs, model, precision, tmp_path)
     measured = parity.measure(encoder, decoder, model, batches=True)
     parity.check(measured.figures, precision)
 
