@@ -97,8 +97,12 @@ def shares(sam: SlimSam, embedding: Embedding, servers: list[Serving]) -> list[f
         asked = [
             threads.submit(sam.predict, embedding, points=[(4, 4)]) for _ in range(CALLS)
         ]  # fmt: skip
-        for each in asked:
-            each.result()
+        try:
+            for each in asked:
+                each.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)  # the others would wait for their timeouts, too
+            raise
     after = [clicks_of(server) for server in servers]
     equal = CALLS / len(servers)
     return [(late - early) / equal for early, late in zip(before, after, strict=True)]
