@@ -33,7 +33,11 @@ def build_node(directory: Path) -> list[str | Path]:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit"], cwd=directory, check=True)
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--prefer-offline"],
+        cwd=directory,
+        check=True,
+    )
     return ["node", directory / "click.mjs"]
 
 

@@ -85,5 +85,9 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("node")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(Path(__file__).parent / "node" / name, directory)
-    subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit"], cwd=directory, check=True)
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--prefer-offline"],
+        cwd=directory,
+        check=True,
+    )
     return directory / "node_modules"
