@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, service_pb2 as messages
 from tritonclient.utils import InferenceServerException
 
 from slimsam_client import (
@@ -32,10 +32,17 @@ from slimsam_client import (
     SlimSam,
     load_image,
 )
+from slimsam_client.calls import Call, advance
+from slimsam_client.contract import ENCODER
+from slimsam_client.operations import predict
 from slimsam_client.prompts import encode as prompts
 from slimsam_client.testing import FakeServer
+from slimsam_client.transport.inference import infer
+from slimsam_client.transport.retries import Breakages, should_retry
 from slimsam_client.transport.shared_memory import region as region_module
 from slimsam_client.transport.shared_memory.layout import Place
+from slimsam_client.transport.shared_memory.pool import RegionPool
+from slimsam_client.transport.status import Status, from_status
 
 if TYPE_CHECKING:
     from slimsam_server import EmbeddedServer
@@ -381,3 +388,27 @@ def test_a_server_that_is_started_anew(
 
     for one, other in zip(asyncio.run(over_a_restart()), [expected[1], *expected], strict=True):
         assert_equal(one, other)
+
+
+def test_a_death_that_is_seen_by_a_region_and_by_a_message_is_one() -> None:
+    """The request leaves its region for a message, and the model's process is dead for both."""
+    died = Status("INTERNAL", "Stub process 'slimsam_decoder_0_0' is not healthy.")
+    embedding = Embedding(np.zeros(ENCODER.outputs[0].dims, np.float16), (8, 8), (1024, 1024))
+    call = advance(predict(embedding, [(4, 4)], None, None, None, True), None)
+    assert isinstance(call, Call)
+    breakages = Breakages()
+    exchange = infer(call, "here:1", "id", RegionPool(), breakages)
+    rpc: Any = next(exchange)
+    methods = []
+    while not rpc.retry:
+        methods.append(rpc.method)
+        if rpc.method == "ModelInfer":
+            error = from_status(died, "here:1", True)
+            error.__cause__ = died
+            rpc = exchange.throw(error)
+        else:
+            rpc = exchange.send(getattr(messages, f"{rpc.method}Response")())
+    exchange.close()
+    assert methods[-1] == "ModelInfer" and rpc.breakages is breakages
+    breakages.note(died, time.monotonic())
+    assert breakages.count == 1 and should_retry(died, breakages.count, answered=True)

@@ -13,6 +13,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from slimsam_client.transport.retries import Breakages
+
 T = TypeVar("T")
 
 MAX_TIMEOUT: Final = 1e6
@@ -27,13 +29,13 @@ class Rpc:
         method: its name in the service.
         request: its message.
         retry: whether to repeat it while the server is away.
-        broken: how many connections have broken already with this call under way.
+        breakages: what has broken already with this call under way; None: nothing.
     """
 
     method: str
     request: Any
     retry: bool = False
-    broken: int = 0
+    breakages: Breakages | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -9,7 +10,7 @@ from slimsam_client.calls import Call
 from slimsam_client.contract import Arrays
 from slimsam_client.errors import SlimSamError
 from slimsam_client.transport.exchange import Exchange, Rpc
-from slimsam_client.transport.retries import MAX_BROKEN
+from slimsam_client.transport.retries import MAX_BROKEN, Breakages
 from slimsam_client.transport.shared_memory.layout import Layout, lay_out
 from slimsam_client.transport.shared_memory.pool import RegionPool
 from slimsam_client.transport.shared_memory.region import Region
@@ -21,7 +22,7 @@ Lent = AbstractContextManager[Arrays]
 
 
 def infer(
-    call: Call, url: str, request_id: str, regions: RegionPool | None, broken: int = 0
+    call: Call, url: str, request_id: str, regions: RegionPool | None, breakages: Breakages
 ) -> Exchange[Lent]:
     """Have a model answer.
 
@@ -30,8 +31,7 @@ def infer(
         url: address of the server, for messages.
         request_id: id of the request, for the server's log.
         regions: shared memory for large tensors; None sends them in messages.
-        broken: how many connections count as broken with it, or models' processes as died, before
-            it is sent: see `MAX_BROKEN`.
+        breakages: what has broken with it under way, in a region or in a message.
     """
     layout = {} if regions is None else lay_out(call.spec, call.arrays)
     if regions is not None and layout:
@@ -42,15 +42,17 @@ def infer(
         except SlimSamError as error:
             if region is not None and region.name in str(error):
                 regions.retire_free()  # a restarted server knows none of them
-            elif not _is_transient(error):
-                raise
-            broken += _has_broken(error)
-            if broken > MAX_BROKEN:
-                raise
+            else:
+                status = error.__cause__
+                if not isinstance(status, Status) or not status.is_transient:
+                    raise
+                breakages.note(status, time.monotonic())
+                if breakages.count > MAX_BROKEN:
+                    raise
         # A request that carries its tensors needs nothing that a server can lose, so it is repeated
         # while the server is away. The next request takes a region again.
     request = to_request(call, request_id=request_id)
-    response = yield Rpc("ModelInfer", request, retry=True, broken=broken)
+    response = yield Rpc("ModelInfer", request, retry=True, breakages=breakages)
     return nullcontext(from_response(call.spec, call.arrays, response, url, {}))
 
 
@@ -75,13 +77,3 @@ def _lent(answer: Arrays, regions: RegionPool, region: Region) -> Iterator[Array
         yield answer
     finally:
         regions.give_back(region)
-
-
-def _is_transient(error: SlimSamError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, Status) and cause.is_transient
-
-
-def _has_broken(error: SlimSamError) -> int:
-    """Count the connections that broke, or models' processes that died, with this error."""
-    return int(isinstance(error.__cause__, Status) and error.__cause__.may_be_poison)

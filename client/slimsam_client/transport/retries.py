@@ -44,13 +44,13 @@ class Breakages:
     """How often something broke with a request under way: a connection, or a model's process.
 
     Args:
-        count: how often before.
+        count: how often that is taken to have happened before.
 
     Attributes:
         count: how often, up to now.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int = 0) -> None:
         self.count = count
         self._dead_since: float | None = None
 

@@ -83,7 +83,7 @@ class Sender:
     def call(self, rpc: Rpc, deadline: float, check: Check | None = None) -> Attempts[Any]:
         """Send a request, and again while the server is away or busy and there is time left."""
         away, busy = backoffs(), backoffs(MAX_BUSY_BACKOFF)
-        broken = Breakages(rpc.broken)
+        breakages = rpc.breakages or Breakages()
         before: Status | None = None
         window = self._windows[_model_of(rpc)]
         inside = answered = False
@@ -108,9 +108,9 @@ class Sender:
                 if status.is_transient:
                     inside = window.shrink(status)
                 pause = next(busy if status.busy else away)
-                broken.note(status, time.monotonic())
+                breakages.note(status, time.monotonic())
                 in_time = time.monotonic() + pause + LEAST_ATTEMPT < deadline
-                retry = rpc.retry and should_retry(status, broken.count, self.answered)
+                retry = rpc.retry and should_retry(status, breakages.count, self.answered)
                 if not (retry and in_time):
                     lives = status.is_transient and (yield from self._lives(status))
                     raise from_status(status, self.url, lives, _id_of(rpc)) from status

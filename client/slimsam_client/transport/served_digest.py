@@ -16,6 +16,7 @@ from slimsam_client.parity.model_info import ModelInfo
 from slimsam_client.quoting import quoted
 from slimsam_client.transport.exchange import Attempts, Rpc
 from slimsam_client.transport.inference import infer
+from slimsam_client.transport.retries import Breakages
 from slimsam_client.transport.sender import Sender
 
 DIGEST_SECONDS: Final = 2.0
@@ -68,7 +69,8 @@ class ServedDigest:
         if not (yield from self._sender.call(Rpc("ModelReady", ready, retry=True), deadline)).ready:
             return None
         question = replace(INFO, outputs=INFO.outputs[:1])  # without the reference answer
-        exchange = infer(Call(question, {}), self._sender.url, uuid.uuid4().hex, None)
+        call = Call(question, {})
+        exchange = infer(call, self._sender.url, uuid.uuid4().hex, None, Breakages())
         try:
             with (yield from self._sender.make(exchange, deadline)) as answer:
                 return ModelInfo.from_json(answer["info"][0]).digest

@@ -15,7 +15,7 @@ from slimsam_client.errors import AccessDeniedError, ContractError, SlimSamError
 from slimsam_client.transport.exchange import Attempts, Pause, Rpc
 from slimsam_client.transport.inference import Lent, infer
 from slimsam_client.transport.options import RequestOptions
-from slimsam_client.transport.retries import MAX_BROKEN
+from slimsam_client.transport.retries import MAX_BROKEN, Breakages
 from slimsam_client.transport.sender import Sender
 from slimsam_client.transport.served_digest import ServedDigest
 from slimsam_client.transport.shared_memory.pool import RegionPool
@@ -83,8 +83,8 @@ class Session:
         check = None
         if call.digest is not None:
             check = partial(self._digest.require, call.digest, deadline)
-        broken = MAX_BROKEN if options.are_probes else 0
-        exchange = infer(call, self.url, options.new_id(), self.regions, broken)
+        breakages = Breakages(MAX_BROKEN if options.are_probes else 0)
+        exchange = infer(call, self.url, options.new_id(), self.regions, breakages)
         return (yield from self._sender.make(exchange, deadline, check))
 
     def serves(self, options: RequestOptions, *specs: ModelSpec) -> Attempts[bool]:

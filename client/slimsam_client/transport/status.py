@@ -112,11 +112,6 @@ class Status(Exception):
         return self.code == "INTERNAL" and _STUB_DIED in self.details
 
     @property
-    def may_be_poison(self) -> bool:
-        """Whether something ended with the request under way: perhaps because of it."""
-        return self.broke or self.stub_died
-
-    @property
     def denied(self) -> bool:
         """Whether other headers are wanted."""
         # Triton answers UNAVAILABLE for want of a header that --grpc-restricted-protocol asks for.
