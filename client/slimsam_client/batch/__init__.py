@@ -10,8 +10,9 @@ A batch is a folder or an object store's prefix. What its workers agree on lies 
     annotations.json      COCO's annotations, if they are asked for, when all shards are done
     summary.json          how many pictures and masks, and what failed: the batch is complete
 
-Every file but a claim's beats is created if there is none of its name, in one step: so two workers
-that do the same thing at once do it once in the result. Nothing depends on clocks that agree, and
+Plan, claims and results are created if there is none of their name, in one step: so two workers
+that do the same thing at once do it once in the result. Annotations and summary are the same from
+whoever comes to the end, and take their places whole. Nothing depends on clocks that agree, and
 nothing on an engine: Kubernetes, Slurm and Ray start workers, which do the rest.
 """
 

@@ -34,16 +34,13 @@ def finish(store: Store, plan: Plan) -> dict[str, Any]:
         return summary
     except FileNotFoundError:
         pass
+    summary = {"images": 0, "masks": 0, "failed": {}}
+    counted = _counted(results(store, plan), summary)
     if plan.task.format == "coco":
         with store.writing(ANNOTATIONS) as file:
-            _write_coco(file, store, plan)
-    images, masks = 0, 0
-    failed: dict[str, str] = {}
-    for answers in results(store, plan):
-        images += len(answers)
-        masks += sum(len(answer.masks) for answer in answers)
-        failed |= {found.image: found.error for found in answers if found.error is not None}
-    summary = {"images": images, "masks": masks, "failed": failed}
+            _write_coco(file, counted, store, plan)
+    else:
+        deque(counted, maxlen=0)
     store.replace(SUMMARY, json.dumps(summary, indent=1).encode())
     store.tidy()
     return summary
@@ -65,16 +62,27 @@ def results(store: Store, plan: Plan) -> Iterator[list[Answer]]:
             yield reading.popleft().result()
 
 
-def _write_coco(file: IO[bytes], store: Store, plan: Plan) -> None:
-    """Write a COCO dataset piece by piece: it may be larger than memory.
+def _counted(found: Iterator[list[Answer]], summary: dict[str, Any]) -> Iterator[list[Answer]]:
+    """Pass results on, and count them in a summary: each is read as seldom as can be."""
+    for answers in found:
+        summary["images"] += len(answers)
+        summary["masks"] += sum(len(answer.masks) for answer in answers)
+        summary["failed"] |= {
+            answer.image: answer.error for answer in answers if answer.error is not None
+        }
+        yield answers
+
+
+def _write_coco(file: IO[bytes], counted: Iterator[list[Answer]], store: Store, plan: Plan) -> None:
+    """Write a COCO dataset piece by piece: it may be larger than memory, so results are read twice.
 
     An image's id is its place in the batch, from 1; images that failed have none here.
     """
     head = {"info": {"description": "Masks of SlimSAM"}, "licenses": []}
     file.write(json.dumps(head)[:-1].encode() + b', "images": [')
-    _write_items(file, _images(store, plan))
+    _write_items(file, _images(counted))
     file.write(b'], "annotations": [')
-    _write_items(file, _annotations(store, plan))
+    _write_items(file, _annotations(results(store, plan)))
     file.write(b'], "categories": ' + json.dumps(plan.categories).encode() + b"}")
 
 
@@ -85,17 +93,17 @@ def _write_items(file: IO[bytes], items: Iterator[dict[str, Any]]) -> None:
         separator = b",\n"
 
 
-def _numbered(store: Store, plan: Plan) -> Iterator[tuple[int, Answer]]:
+def _numbered(found: Iterator[list[Answer]]) -> Iterator[tuple[int, Answer]]:
     image_id = 0
-    for answers in results(store, plan):
+    for answers in found:
         for answer in answers:
             image_id += 1
             if answer.error is None:
                 yield image_id, answer
 
 
-def _images(store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
-    for image_id, answer in _numbered(store, plan):
+def _images(found: Iterator[list[Answer]]) -> Iterator[dict[str, Any]]:
+    for image_id, answer in _numbered(found):
         yield {
             "id": image_id,
             "file_name": answer.image,
@@ -104,9 +112,9 @@ def _images(store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
         }
 
 
-def _annotations(store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
+def _annotations(found: Iterator[list[Answer]]) -> Iterator[dict[str, Any]]:
     annotation_id = 0
-    for image_id, answer in _numbered(store, plan):
+    for image_id, answer in _numbered(found):
         for mask in answer.masks:
             annotation_id += 1
             yield {

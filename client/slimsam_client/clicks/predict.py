@@ -49,7 +49,8 @@ QUESTION: Final = replace(
 ASKS: Final = 16
 """So often a prompt is asked before its image, or its mask, is called lost. A miss is a lookup."""
 SENDS: Final = (2, 6, 11)
-"""After these of the asks the image is sent again."""
+"""After these of the asks the image is sent again: when three servers by turns have been asked, and
+later ones after four and five, so that not all of them come to the same of two or three servers."""
 
 
 def predict_uploaded(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.calls import Done, Steps, advance
-from slimsam_client.contract import ENCODER, Arrays
+from slimsam_client.contract import ENCODER, MASKS, Arrays
 from slimsam_client.errors import SettingsError
 from slimsam_client.everything.generator import calls_in_graph, generate_records
 from slimsam_client.everything.in_graph import Ask
@@ -23,7 +23,7 @@ from slimsam_client.serving.picture import picture_bytes, read_picture
 
 T = TypeVar("T")
 
-IN_GRAPH: Final = "slimsam_masks"
+IN_GRAPH: Final = MASKS.name
 IN_NUMPY: Final = "numpy"
 
 
