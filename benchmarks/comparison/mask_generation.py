@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ def make_pipeline(model: SamModel) -> Generator:
         _stand_in_for_torchvision()
     from transformers.pipelines.mask_generation import MaskGenerationPipeline
 
-    pipeline = MaskGenerationPipeline(model=model, image_processor=SamImageProcessorPil())
+    pipeline = MaskGenerationPipeline(model=model, image_processor=_Float32Scores())
 
     def run(image: NDArray[np.uint8], settings: GenerateSettings) -> Found:
         found = pipeline(
@@ -48,6 +49,17 @@ def make_pipeline(model: SamModel) -> Generator:
         return masks.reshape(-1, *image.shape[:2]), np.asarray(found["scores"], np.float32)
 
     return run
+
+
+class _Float32Scores(SamImageProcessorPil):  # type: ignore[misc]
+    """torchvision's suppression wants scores of the boxes' dtype, which is float32."""
+
+    def post_process_for_mask_generation(
+        self, all_masks: Any, all_scores: torch.Tensor, all_boxes: Any, crops_nms_thresh: float
+    ) -> Any:
+        return super().post_process_for_mask_generation(
+            all_masks, all_scores.float(), all_boxes, crops_nms_thresh
+        )
 
 
 def batched_nms(

@@ -90,7 +90,7 @@ def main() -> int:
                 outcome = IN_PART if figures.get("not done") else DONE
                 write(path, {"outcome": outcome, "figures": figures, **about(options.device)})
             else:
-                undone = attempt(step, setting, options.limit, sys.argv[1:])
+                undone = attempt(step, setting, step.limits * options.limit, sys.argv[1:])
                 if undone is not None:
                     write(path, undone)
             kept = read(path)

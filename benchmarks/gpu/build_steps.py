@@ -21,8 +21,8 @@ from benchmarks.comparison.mask_generation import make_pipeline
 from benchmarks.comparison.scene import make_scene
 from benchmarks.comparison.sides import sam_model, served
 from benchmarks.gpu import graph_steps, sides
+from benchmarks.gpu.everything_sides import OnDevice
 from benchmarks.gpu.setting import Setting
-from benchmarks.in_process import InProcess
 from benchmarks.repository import built_repository, empty_copy
 from slimsam_build import parity
 from slimsam_build.graphs.precision import DTYPES
@@ -73,34 +73,26 @@ def plan_times(setting: Setting, precision: str) -> graph_steps.Figures:
 def everything(setting: Setting, precision: str) -> graph_steps.Figures:
     """Time everything mode, from the picture to records, beside transformers' pipeline."""
     model, across, precision = setting.model(), setting.points_across, setting.able(precision)
-    target = TARGETS["torchscript"]
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        scene = make_scene(model, directory)
-        settings, _ = choose_settings(sam_model(scene, model, with_pipeline=False), scene)
-        settings = dataclasses.replace(settings, points_per_side=across)
-        for spec in (ENCODER, DECODER):
-            path = directory / spec.name / "1" / target.artifact
-            path.parent.mkdir(parents=True)
-            target.export(target.graphs_here[spec](model).eval(), spec, path, precision)
-        ours = InProcess(directory, precision, "torchscript")
-        pipeline = make_pipeline(model.to(setting.device, DTYPES[precision]))
-        found: dict[str, int] = {}
+        scene = make_scene(model, Path(name))
+    settings, _ = choose_settings(sam_model(scene, model, with_pipeline=False), scene)
+    settings = dataclasses.replace(settings, points_per_side=across)
+    ours = OnDevice(model, setting.device, precision)
+    pipeline = make_pipeline(model.to(setting.device, DTYPES[precision]))
+    found: dict[str, int] = {}
 
-        def count(side: str, call: Any) -> None:
-            found[side] = len(call())
+    def count(side: str, call: Any) -> None:
+        found[side] = len(call())
 
-        calls = {
-            graph_steps.SAM_MODEL: partial(
-                count, graph_steps.SAM_MODEL, lambda: pipeline(scene.photo, settings)[0]
-            ),
-            "ours, PyTorch": partial(
-                count, "ours, PyTorch", lambda: ours.generate(scene.photo, settings)
-            ),
-        }
-        for call in calls.values():
-            call()
-        seconds = in_turn(calls, min(setting.rounds, ROUNDS))
+    calls = {
+        graph_steps.SAM_MODEL: lambda: pipeline(scene.photo, settings)[0],
+        "ours, masks in NumPy": lambda: ours.generate(scene.photo, settings, in_graph=False),
+        "ours, masks in the graph": lambda: ours.generate(scene.photo, settings, in_graph=True),
+    }
+    counting: dict[str, Call] = {side: partial(count, side, call) for side, call in calls.items()}
+    for call in counting.values():
+        call()
+    seconds = in_turn(counting, min(setting.rounds, ROUNDS))
     rows = {
         side: {"seconds": statistics.median(times), "times": times, "masks": found[side]}
         for side, times in seconds.items()

@@ -40,7 +40,7 @@ def gate(setting: Setting, precision: str) -> Figures:
     """Run our graphs in PyTorch beside `SamModel` in float32 on the CPU, by the build's gate."""
     model = setting.model()
     models = sides.graphs(model, setting.device, precision)
-    encoder, decoder = (_run(models[spec], spec, setting.device) for spec in (ENCODER, DECODER))
+    encoder, decoder = (run_of(models[spec], spec, setting.device) for spec in (ENCODER, DECODER))
     return gated(parity.measure(encoder, decoder, model, batches=True), precision, parity.BOUNDS)
 
 
@@ -114,7 +114,7 @@ def _both(setting: Setting, precision: str) -> dict[str, sides.Side]:
     }
 
 
-def _run(model: sides.OnDevice, spec: ModelSpec, device: str) -> parity.Run:
+def run_of(model: sides.OnDevice, spec: ModelSpec, device: str) -> parity.Run:
     """Run a model on arrays, as the gate does."""
 
     def run(arrays: Arrays) -> Arrays:

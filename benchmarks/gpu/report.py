@@ -50,6 +50,8 @@ def _tables(figures: Mapping[str, Any], peak: float | None) -> Iterator[str]:
         yield from (f"- {said}" for said in figures["said"])
     if "sides" in figures:
         yield from _seconds(figures)
+    if "layers" in figures:
+        yield from _layers(figures)
     for part in figures.get("parts", [figures] if "rows" in figures else []):
         yield from _rows(part, peak)
         yield ""
@@ -71,6 +73,26 @@ def _seconds(figures: Mapping[str, Any]) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for name, side in figures["sides"].items():
         yield f"| {name} | {side['seconds']:.4g} | {side.get('masks', '')} |"
+
+
+def _layers(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The kernel beside the attention with a written bias, one layer's, and its two bounds."""
+    yield f"Heads of {figures['width']} channels, {figures['heads']}, {figures['precision']}."
+    yield ""
+    yield (
+        "| images, grid | bias written | kernel | blocks (queries, warps, stages) | by the rule "
+        "| GB/s | exponentials per clock and multiprocessor |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for row in figures["layers"]:
+        best, rule = (row["seconds"].get(str(tuple(row[name]))) for name in ("best", "rule"))
+        by_rule = "absent" if rule is None else f"{1e6 * rule:.0f} us"
+        yield (
+            f"| {row['size']}, {row['grid']} | {1e6 * row['with_bias_seconds']:.0f} us | "
+            f"{1e6 * best:.0f} us, {row['with_bias_seconds'] / best:.1f}x | {tuple(row['best'])} | "
+            f"{by_rule} | {row['bytes_per_second'] / 1e9:.0f} | "
+            f"{row['exponentials_per_clock']:.1f} of {row['most_exponentials_per_clock']} |"
+        )
 
 
 def _rows(part: Mapping[str, Any], peak: float | None) -> Iterator[str]:

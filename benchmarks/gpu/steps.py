@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,11 @@ class Step:
     Attributes:
         name: of its results' file.
         title: for the report.
-        function: of `graph_steps`, or the name of one of `build_steps`.
+        function: of `graph_steps`, or the name of one in a module that imports what it needs.
         arguments: of it, besides the setting.
         needs: packages that it imports.
         card: whether it says nothing without a card.
+        limits: how many times a step's limit it may take.
         after: a step whose plans it needs.
     """
 
@@ -37,14 +39,14 @@ class Step:
     needs: Sequence[str] = ()
     card: bool = True
     after: str | None = None
+    limits: int = 1
 
     def run(self, setting: Setting) -> dict[str, Any]:
         """Do it; give its figures as plain data."""
         function = self.function
         if isinstance(function, str):
-            from benchmarks.gpu import build_steps
-
-            function = getattr(build_steps, function)
+            module, _, name = function.rpartition(".")
+            function = getattr(importlib.import_module(f"benchmarks.gpu.{module}"), name)
         torch.set_grad_enabled(False)
         found: dict[str, Any] = function(setting, **self.arguments)
         return found
@@ -77,22 +79,43 @@ def _graphs(precision: str, batches: Sequence[int]) -> tuple[Step, ...]:
 FP16: Final = {"precision": "fp16"}
 STEPS: Final = (
     Step("peak", "products of matrices", graph_steps.peak),
-    *_graphs("fp16", (1, 8)),
-    Step("plan", "TensorRT's plans, built and gated", "plan", FP16, BUILDING, card=False),
     Step(
-        "plan-times", "TensorRT's plans", "plan_times", FP16, (*BUILDING, "tensorrt"), after="plan"
+        "kernel", "the attention kernel alone", "kernel_steps.kernel",
+        {"precision": "fp16", "batches": (1, 8)}, ("triton",),
     ),
-    Step("everything", "everything mode", "everything", FP16, BUILDING),
+    Step(
+        "encoders", "encoder with the kernel and without", "kernel_steps.encoders",
+        {"precision": "fp16", "batches": (1, 8)}, ("triton",),
+    ),
+    Step(
+        "compiled-encoder", "encoder with the kernel, AOTInductor's package",
+        "kernel_steps.compiled",
+        {"precision": "fp16", "stage": "encode", "sizes": (1, 2, 4, 8)}, ("triton",), limits=2,
+    ),
+    Step(
+        "compiled-decoder", "decoder, AOTInductor's package", "kernel_steps.compiled",
+        {"precision": "fp16", "stage": "decode", "sizes": (1, 8, 64)}, ("triton",), limits=2,
+    ),
+    *_graphs("fp16", (1, 8)),
+    Step(
+        "plan", "TensorRT's plans, built and gated", "build_steps.plan",
+        FP16, BUILDING, card=False,
+    ),
+    Step(
+        "plan-times", "TensorRT's plans", "build_steps.plan_times",
+        FP16, (*BUILDING, "tensorrt"), after="plan",
+    ),
+    Step("everything", "everything mode", "build_steps.everything", FP16, BUILDING),
     Step(
         "fast", "encoder with segment-anything-fast's settings", graph_steps.fast,
         {"batches": (1, 8)},
     ),
-    Step("serve", "served by this machine", "serve", FP16, BUILDING),
+    Step("serve", "served by this machine", "build_steps.serve", FP16, BUILDING),
     Step(
         "encode-fp16-batches", "encoder, fp16, more batches", graph_steps.encode,
         {"precision": "fp16", "batches": (2, 4, 16)},
     ),
     *_graphs("bf16", (1, 2, 4, 8, 16)),
     *_graphs("fp32", (1, 2, 4, 8, 16)),
-    Step("onnxruntime", "ONNX Runtime, gated", "onnxruntime", FP16, BUILDING),
+    Step("onnxruntime", "ONNX Runtime, gated", "build_steps.onnxruntime", FP16, BUILDING),
 )  # fmt: skip

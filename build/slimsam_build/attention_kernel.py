@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from slimsam_build.attention_rule import find_blocks, this_card
+from slimsam_build.attention_rule import Blocks, find_blocks, this_card
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -128,9 +128,13 @@ def grid_attention(qkv: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     Returns:
         (G, grid * grid, heads, d), of the same dtype.
     """
+    return attend_in_blocks(qkv, rel_h, rel_w, find_blocks(this_card(qkv.device), qkv.shape[4]))
+
+
+def attend_in_blocks(qkv: Tensor, rel_h: Tensor, rel_w: Tensor, blocks: Blocks) -> Tensor:
+    """Do `grid_attention` in given blocks; the other arguments and the result are its own."""
     groups, count, _, heads, d = qkv.shape
     grid = rel_h.shape[0]
-    blocks = find_blocks(this_card(qkv.device), d)
     out = torch.empty((groups, count, heads, d), dtype=qkv.dtype, device=qkv.device)
     programs = (triton.cdiv(count, blocks.queries), heads, groups)
     wrap_triton(attention_kernel)[programs](

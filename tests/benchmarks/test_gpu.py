@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.gpu import __main__ as command, steps
 from benchmarks.gpu.graph_steps import SAM_MODEL
+from benchmarks.gpu.report import report
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.steps import STEPS, Step
 
@@ -164,3 +165,39 @@ def test_sizes_that_are_too_large_are_left_out() -> None:
         return Setting("demo", "cpu", Path(), largest).sizes(1, 8, 64)
 
     assert sizes(8) == (1, 8) and sizes(1) == (1,) and sizes(1024) == (1, 8, 64)
+
+
+def test_a_wrong_tile_of_the_kernel_is_named() -> None:
+    from benchmarks.gpu import kernel_steps
+
+    given = kernel_steps.draw_inputs(2, 2, 14, 16, torch.float32, "cpu")
+    expected = list(kernel_steps.in_float64(*given))
+    found = kernel_steps.with_bias(*given).transpose(1, 2).contiguous()
+    kernel_steps.check_tiles(found, expected, 1e-5)
+    found[1, 70, 1] += 1
+    with pytest.raises(AssertionError, match="group 1, head 1, queries 64 to 127: differs by"):
+        kernel_steps.check_tiles(found, expected, 1e-5)
+    found[1, 70, 1] = float("nan")
+    with pytest.raises(AssertionError, match="queries 64 to 127: differs by inf"):
+        kernel_steps.check_tiles(found, expected, 1e-5)
+
+
+def test_the_report_has_the_kernels_layers(tmp_path: Path) -> None:
+    row = {
+        "size": 1, "grid": 64, "seconds": {"(64, 4, 2)": 2e-4, "(64, 8, 2)": 1e-4}, "failed": {},
+        "rule": [64, 4, 2], "best": [64, 8, 2], "with_bias_seconds": 5e-4,
+        "bytes_per_second": 2.5e11, "exponentials_per_clock": 8.0,
+        "most_exponentials_per_clock": 16,
+    }  # fmt: skip
+    figures = {"precision": "fp16", "width": 16, "heads": 12, "layers": [row]}
+    said = report(Setting("demo", "cuda", tmp_path), STEPS, {"kernel": {"figures": figures}})
+    assert "| 1, 64 | 500 us | 100 us, 5.0x | (64, 8, 2) | 200 us | 250 | 8.0 of 16 |" in said
+
+
+@pytest.mark.slow
+def test_encoders_with_the_kernel_and_without_run_on_a_cpu(tmp_path: Path) -> None:
+    from benchmarks.gpu import kernel_steps
+
+    found = kernel_steps.encoders(Setting("demo", "cpu", tmp_path, 1, 1), "fp32", (1,))
+    (row,) = found["rows"]
+    assert len(row["sides"]) == 5 and all(side["differs"] is None for side in row["sides"].values())

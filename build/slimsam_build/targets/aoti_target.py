@@ -1,0 +1,69 @@
+"""AOTInductor packages for Triton's pytorch backend: `model.pt2`, with the attention kernel inside.
+
+PyTorch's compiler makes one library of a graph, which runs without Python and without PyTorch's
+interpreter (platform `torch_aoti` of Triton's PyTorch backend). Where the attention kernel runs,
+its machine code is part of it. The package is for the device that it is compiled on: a GPU of one
+compute capability, or a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from slimsam_build.graphs.axes import free_axes
+from slimsam_build.graphs.example import example_inputs
+from slimsam_build.graphs.precision import cast
+from slimsam_build.targets.target import Run
+from slimsam_client.contract import MAX_POINTS, MAX_PROMPTS, Arrays, ModelSpec
+
+MOST: Final = {"rows": 8, "prompts": MAX_PROMPTS, "points": MAX_POINTS}
+"""The largest size of each free axis that a package takes; the smallest is 1."""
+EXAMPLE_ROWS: Final = 2
+"""Of the inputs that a graph is exported with: 1 would become the only size."""
+
+
+def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
+    """Compile a graph and package it; parameters: see `slimsam_build.targets`."""
+    device = _device()
+    module = cast(graph, precision).to(device)
+    rows = torch.export.Dim("rows", min=1, max=MOST["rows"])
+    examples, shapes = [], []
+    for tensor, example in zip(spec.inputs, example_inputs(spec), strict=True):
+        examples.append(example.repeat(EXAMPLE_ROWS, *[1] * (example.ndim - 1)).to(device))
+        free = {axis + 1: name for axis, name in free_axes(tensor).items()}
+        dims = {axis: torch.export.Dim(name, min=1, max=MOST[name]) for axis, name in free.items()}
+        shapes.append({0: rows, **dims})
+    with torch.no_grad():
+        program = torch.export.export(
+            module, tuple(examples), dynamic_shapes=tuple(shapes), strict=False
+        )
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def load(path: Path, spec: ModelSpec, precision: str) -> Run:
+    """Load a package to run on arrays, on the device that it is for."""
+    device = _device()
+    package = load_on_device(path)
+
+    def run(arrays: Arrays) -> Arrays:
+        outputs = package(*(torch.from_numpy(arrays[t.name]).to(device) for t in spec.inputs))
+        if isinstance(outputs, Tensor):
+            outputs = (outputs,)
+        return {t.name: o.cpu().numpy() for t, o in zip(spec.outputs, outputs, strict=True)}
+
+    return run
+
+
+def load_on_device(path: Path) -> Callable[..., Any]:
+    """Load a package; it takes and gives tensors of its device."""
+    package: Callable[..., Any] = torch._inductor.aoti_load_package(str(path))
+    return package
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
