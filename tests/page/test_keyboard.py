@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_masks import clicked
 from page_pictures import BOX, DISC, GROUND, STRIPE
 from playwright.sync_api import expect
 from pycocotools import mask as coco
@@ -78,10 +79,9 @@ def test_the_keyboard_alone_segments_undoes_and_saves(
         visitor.press("Control+s")
         visitor.press("Enter")
     dataset = json.loads(Path(saving.value.path()).read_bytes())
-    embedding = sam.embed(picture)
     expected = [
-        sam.predict(embedding, points=[STRIPE, (200, 420)], labels=[1, 0]).best_masks,
-        sam.predict(embedding, box=(340, 60, 580, 300)).best_masks,
+        clicked(sam, picture, (STRIPE, 1), ((200, 420), 0)).best_masks,
+        sam.segment(picture, box=(340, 60, 580, 300)).best_masks,
     ]
     for annotation, mask in zip(dataset["annotations"], expected, strict=True):
         assert np.array_equal(coco.decode(annotation["segmentation"]), mask)

@@ -1,7 +1,16 @@
 /** The gateway's calls. */
 
-/** @typedef {{counts: string, score: number}} Mask compressed counts of COCO's RLE; the model's own estimate. */
-/** @typedef {Mask & {point: number[]}} MaskRecord a mask of everything mode, and the grid's point that gave it. */
+/**
+ * @typedef {{counts: string, score: number, id: string | null}} Mask compressed counts of COCO's RLE;
+ *   the model's own estimate; the id by which it can be refined, if the server has kept its logits.
+ */
+/**
+ * @typedef {{counts: string, score: number, point: number[]}} MaskRecord a mask of everything mode,
+ *   and the grid's point that gave it.
+ */
+
+/** What is no longer kept is a mask if the problem begins so; docs/clicks.md has it. */
+const MASK_NOT_KEPT = "not kept here: mask";
 
 /** What the gateway says is wrong, in its words. */
 export class Problem extends Error {
@@ -37,19 +46,36 @@ export class Api {
   }
 
   /**
-   * Ask for the masks of one object.
+   * Ask for the masks of one object. A mask to refine that is no longer kept is left out.
    *
    * @param {string} id of the picture.
-   * @param {object} prompt as docs/click-prompt.schema.json has it.
+   * @param {import("./work.js").Request} prompt
    * @param {AbortSignal} [signal]
    * @returns {Promise<Mask[]>}
    */
   async masks(id, prompt, signal) {
+    try {
+      return await this.#masks(id, prompt, signal);
+    } catch (error) {
+      const lost = error instanceof Problem && error.message.startsWith(MASK_NOT_KEPT);
+      if (!lost || !prompt.mask_id) throw error;
+      return this.#masks(id, { ...prompt, mask_id: undefined }, signal);
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./work.js").Request} prompt
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Mask[]>}
+   */
+  async #masks(id, prompt, signal) {
     const body = JSON.stringify({ ...prompt, format: "rle", masks: "all" });
     const answer = await this.#send("POST", `v1/images/${id}/masks`, body, "application/json", signal);
     return answer.masks[0].map((/** @type {string} */ counts, /** @type {number} */ index) => ({
       counts,
       score: answer.scores[0][index],
+      id: answer.mask_ids[0][index],
     }));
   }
 

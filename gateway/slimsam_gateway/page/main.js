@@ -16,8 +16,8 @@ import { complain, during, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
 import {
-  MOST_POINTS, NOTHING, changed, chosen, maskOf, prompted, removed, requestOf, selectedOf,
-  selecting, withEverything,
+  MOST_POINTS, NOTHING, changed, chosen, maskOf, prompted, removed, requestOf, seenOf,
+  selectedOf, selecting, withEverything,
 } from "./work.js";
 
 /**
@@ -69,7 +69,7 @@ const work = () => current?.history.state ?? NOTHING;
 
 /** @param {Item} item */
 function layerOf(item) {
-  const mask = maskOf(item);
+  const mask = seenOf(item);
   if (!mask || !current || item.hidden) return [];
   return [layer(mask, labels.colorOf(item), item.id === work().selected ? 1 : 0.75)];
 }
@@ -237,7 +237,7 @@ async function hover(pixel) {
   try {
     const masks = await lane.submit(PREVIEW, (signal) =>
       picture.with(api, (id) => api.masks(id, requestOf({
-        points: [pixel], labels: [1], box: null, multimask: true,
+        points: [pixel], labels: [1], box: null, multimask: true, refines: null,
       }), signal)), true);
     // A later one may be under way: its place is newer, and this one is still better than none.
     if (!masks || !previewed || picture !== current || selectedOf(work())) return;
