@@ -115,6 +115,20 @@ def test_a_picture_that_was_reduced(gateway: Gateway, sam: SlimSam) -> None:
     mask = rle(found, (960, 1280))
     assert mask[360, 360] and mask.sum() == answer["areas"][0][0]
 
+    path, settings = f"/v1/images/{kept['id']}/everything", GenerateSettings(points_per_side=5)
+    answer = gateway.http.post(f"{path}?points_per_side=5", content=reduced, params=query)
+    assert answer.status_code == 200, answer.text
+    masks = [MaskRecord.from_dict(one).segmentation for one in answer.json()["records"]]
+    expected = sam.generate(large, settings)
+    assert len(masks) == len(expected) > 2
+    for record in expected:  # whose order depends on which of two equal masks is left out
+        best = max(masks, key=lambda one: (one == record.segmentation).mean())
+        assert best.shape == (960, 1280) and (best == record.segmentation).mean() > 0.99
+    # With another size, or none, it is another picture.
+    for wrong in ({}, {"original_width": 1280, "original_height": 961}):
+        problem = gateway.problem("POST", path, content=reduced, params=wrong)
+        assert problem["status"] == 400 and "original" in problem["detail"]
+
 
 def test_a_forgotten_picture_is_gone(gateway: Gateway, picture: bytes) -> None:
     image_id = gateway.upload(picture)

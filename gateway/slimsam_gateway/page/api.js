@@ -34,15 +34,12 @@ export class Api {
    * Send a picture's file, of which the server keeps what it needs for clicks.
    *
    * @param {Blob} file
-   * @param {{width: number, height: number} | null} original of a file that was reduced: the size before.
+   * @param {import("./picture.js").Size | null} original of a file that was reduced: the size before.
    * @param {AbortSignal} [signal]
    * @returns {Promise<{id: string, width: number, height: number}>}
    */
   upload(file, original, signal) {
-    const query = original
-      ? `?original_width=${original.width}&original_height=${original.height}`
-      : "";
-    return this.#send("POST", `v1/images${query}`, file, "application/octet-stream", signal);
+    return this.#send("POST", `v1/images${query(original)}`, file, "application/octet-stream", signal);
   }
 
   /**
@@ -82,13 +79,12 @@ export class Api {
   /**
    * Ask for the masks of everything in a picture.
    *
-   * @param {string} id
-   * @param {Blob} file that was uploaded.
+   * @param {import("./picture.js").Sent} sent what was uploaded.
    * @param {AbortSignal} [signal]
    * @returns {Promise<MaskRecord[]>}
    */
-  async everything(id, file, signal) {
-    const path = `v1/images/${id}/everything`;
+  async everything({ id, file, original }, signal) {
+    const path = `v1/images/${id}/everything${query(original)}`;
     const answer = await this.#send("POST", path, file, "application/octet-stream", signal);
     return answer.records.map((/** @type {any} */ record) => ({
       counts: record.segmentation.counts,
@@ -131,4 +127,9 @@ export class Api {
     const problem = await response.json().catch(() => ({}));
     throw new Problem(response.status, problem.detail || problem.title || response.statusText);
   }
+}
+
+/** @param {import("./picture.js").Size | null} original of a picture that was reduced. */
+function query(original) {
+  return original ? `?original_width=${original.width}&original_height=${original.height}` : "";
 }

@@ -185,7 +185,7 @@ async function askFor(item) {
   awaited.add(answer);
   try {
     const masks = await during(lane.submit(`${picture.key}/${item.id}`, (signal) =>
-      picture.with(api, (id) => api.masks(id, requestOf(prompt), signal))));
+      picture.with(api, ({ id }) => api.masks(id, requestOf(prompt), signal))));
     awaited.delete(answer);
     if (masks) answered(picture, item, masks);
     // One that a later prompt has ended is wanted again, if that was undone meanwhile.
@@ -236,7 +236,7 @@ async function hover(pixel) {
   previewed = place;
   try {
     const masks = await lane.submit(PREVIEW, (signal) =>
-      picture.with(api, (id) => api.masks(id, requestOf({
+      picture.with(api, ({ id }) => api.masks(id, requestOf({
         points: [pixel], labels: [1], box: null, multimask: true, refines: null,
       }), signal)), true);
     // A later one may be under way: its place is newer, and this one is still better than none.
@@ -265,7 +265,7 @@ async function everything() {
   unhover();
   try {
     const records = await during(
-      picture.with(api, (id) => api.everything(id, picture.file, controller.signal)),
+      picture.with(api, (sent) => api.everything(sent, controller.signal)),
       () => controller.abort(),
     );
     picture.history.commit(withEverything(picture.history.state, records, labels.active));
