@@ -174,6 +174,15 @@ def test_everything_is_found_and_can_be_refined(
     opened.click(*GROUND)
     refined = opened.prompts()[-1]
     assert len(refined["points"]) == 2 and refined["points"][1] == list(GROUND)
+    opened.press("Control+z")
+    # It is one mask, whose point has candidates, too.
+    expect(opened.page.get_by_role("button", name="Single")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    opened.press("2")
+    opened.answered()
+    assert opened.prompts()[-1]["points"] == refined["points"][:1]
+    expect(opened.page.locator("#candidates small", has_text=".")).to_have_count(3)
     opened.press("Control+z", "Control+z")
     expect(opened.page.locator("#objects li")).to_have_count(0)
 

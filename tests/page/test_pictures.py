@@ -129,6 +129,23 @@ def test_work_on_several_pictures_survives_a_reload(visitor: Visitor, picture: b
     assert len(visitor.masks()) == 1
 
 
+def test_pictures_of_two_tabs_are_kept_apart(visitor: Visitor, picture: bytes) -> None:
+    other = Visitor(visitor.page.context.new_page(), visitor.address)
+    visitor.open(("first.png", picture))
+    other.open(("second.png", encoded(drawn(400, 300))))
+    visitor.click(*DISC)
+    other.click(240, 65)
+    other.click(350, 160)
+    other.visit()
+    other.opened()
+    images = {
+        image["file_name"]: (image["width"], image["height"])
+        for image in other.annotations(everything=True)["images"]
+    }
+    assert images == {"first.png": (640, 480), "second.png": (400, 300)}
+    assert other.errors == []
+
+
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
@@ -168,6 +185,17 @@ def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:
         [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"}]
     )
     expect(visitor.status).to_have_text("There is no picture among these files.")
+    # It is not kept, nor in the way of others.
+    visitor.visit()
+    expect(visitor.status).to_have_text("Open a picture to begin.")
+    files = [("broken.png", b"not a picture"), ("drawn.png", picture), ("second.png", picture)]
+    visitor.page.locator("#files").set_input_files(
+        [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
+    )
+    expect(visitor.status).to_have_text("broken.png: this browser cannot show it.")
+    expect(visitor.page.locator(".thumb")).to_have_count(2)
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("drawn.png"))
+    visitor.click(*DISC)
 
 
 def test_the_drawn_scene_is_there_to_try(visitor: Visitor) -> None:

@@ -144,9 +144,7 @@ def _process_crop(
     return _suppressed(found, scores, settings.box_nms_thresh, check)
 
 
-def _cut(
-    image: NDArray[np.uint8], size: tuple[int, int], crop_box: CropBox
-) -> NDArray[np.uint8]:
+def _cut(image: NDArray[np.uint8], size: tuple[int, int], crop_box: CropBox) -> NDArray[np.uint8]:
     """Cut a crop, a pixel at least, out of an image, which may be smaller than its size."""
     x0, y0, x1, y1 = crop_box
     parts = []

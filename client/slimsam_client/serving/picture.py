@@ -89,9 +89,7 @@ def stated_size(inputs: Arrays, limits: PictureLimits) -> tuple[int, int] | None
     return height, width
 
 
-def size_of_masks(
-    pixels: NDArray[np.uint8], stated: tuple[int, int] | None
-) -> tuple[int, int]:
+def size_of_masks(pixels: NDArray[np.uint8], stated: tuple[int, int] | None) -> tuple[int, int]:
     """Give (height, width) that a picture's masks have: its own, or that before it was reduced.
 
     Args:

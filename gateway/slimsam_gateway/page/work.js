@@ -166,7 +166,7 @@ export function withEverything(work, records, label) {
     id: work.next + index,
     label,
     hidden: false,
-    prompt: { ...EMPTY, points: [point], labels: [1] },
+    prompt: { ...EMPTY, points: [point], labels: [1], multimask: false },
     answer: { masks: [{ counts, score, id: null }] },
     choice: null,
   }));
