@@ -6,7 +6,7 @@ from slimsam_client import Prediction, SlimSam
 from slimsam_client.image.load import ImageSource
 
 Click = tuple[tuple[float, float], int]
-"""Such a click is (x, y) in pixels of the picture, and its label: 1 for the object, 0 for the rest."""
+"""A click is (x, y) in pixels of the picture, and its label: 1 for the object, 0 for the rest."""
 
 
 def clicked(

@@ -8,7 +8,6 @@ import numpy as np
 
 from slimsam_client.calls import Call, Steps
 from slimsam_client.contract import ENCODER, TOO_LARGE, Arrays
-from slimsam_client.errors import ImageError
 from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.image.load import MAX_PIXELS, preprocess
 from slimsam_client.serving.cache.identity import PictureKeys, to_id
