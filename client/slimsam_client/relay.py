@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.calls import Call, Operation
 from slimsam_client.clicks.upload import checked_id, ids_of
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, ModelSpec
-from slimsam_client.errors import OTHER_CONTRACT, ContractError, ImageError
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, NOT_KEPT, ModelSpec
+from slimsam_client.errors import OTHER_CONTRACT, ContractError, NotKeptError
 from slimsam_client.everything import GenerateSettings, MaskRecord
 from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.remote import bytes_tensor, everything_arrays
@@ -125,7 +125,7 @@ class Relay:
             original_size: as for `upload`.
 
         Raises:
-            ImageError: the picture has another id.
+            NotKeptError: the picture has another id.
         """
         return await self._sam._run(_generated(image_id, content, settings, original_size))
 
@@ -172,9 +172,10 @@ def _generated(
 ) -> Operation[tuple[KeptImage, list[MaskRecord]]]:
     kept = yield from _uploaded(content, original_size)
     if kept.image_id != image_id:
-        raise ImageError(
-            "image: expected the picture whose id is in the address, got one that has another; "
-            "send the file that was uploaded, byte for byte, and the original size if it has one"
+        # Or the server has changed its checkpoint, and with it the ids of all pictures.
+        raise NotKeptError(
+            f"{NOT_KEPT}picture {image_id}; the one that was sent has another id: upload it again, "
+            "or send what was uploaded, byte for byte, and the original size if it has one"
         )
     arrays = everything_arrays(content, settings, original_size)
     answer = yield Call(AUTOMATIC, arrays, continues=True)

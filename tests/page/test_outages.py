@@ -152,6 +152,18 @@ def test_a_server_that_starts_again_gets_the_picture_again(
     assert "mask_id" in opened.prompts()[-1]
 
 
+def test_a_server_with_another_checkpoint_gets_the_picture_again(
+    opened: Visitor, own_server: FakeServer
+) -> None:
+    own_server.digest = "a" * 64
+    opened.page.locator("#everything").click()
+    expect(opened.status).to_contain_text("objects found")
+    own_server.digest = "b" * 64
+    opened.page.locator("#objects .select").first.click()
+    opened.click(*DISC)
+    assert opened.uploads() == 3
+
+
 def test_a_server_that_is_away_is_said_and_can_be_tried_again(
     own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
 ) -> None:
