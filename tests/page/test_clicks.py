@@ -150,12 +150,10 @@ def asking(visitor: Visitor) -> Callable[[], list[Asked]]:
     visitor.page.on("response", lambda answer: answers.append(answer))
 
     def listed() -> list[Asked]:
-        # The preview of a first click is the same request, and is answered before, or never.
-        last = {answer.request.post_data: answer for answer in answers}
         return [
             Asked(answer.request.post_data_json.get("mask_id"), answer.json()["mask_ids"][0])
             for answer in answers
-            if answer is last[answer.request.post_data] and answer.url.endswith("/masks")
+            if answer.url.endswith("/masks") and answer.request.post_data_json["masks"] == "all"
         ]
 
     return listed
@@ -190,7 +188,8 @@ def test_everything_is_found_and_can_be_refined(
 def test_the_mouse_shows_what_a_click_would_give(opened: Visitor) -> None:
     opened.page.mouse.move(*opened.place(*DISC))
     opened.saw(*DISC)
-    assert opened.prompts()[-1]["points"] == [list(DISC)]
+    shown = opened.prompts()[-1]
+    assert (shown["points"], shown["masks"]) == ([list(DISC)], "best")
     expect(opened.page.locator("#objects li")).to_have_count(0)
     opened.page.mouse.move(5, 5)
     opened.saw(*DISC, there=False)

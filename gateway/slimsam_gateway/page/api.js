@@ -67,7 +67,7 @@ export class Api {
    * @returns {Promise<Mask[]>}
    */
   async #masks(id, prompt, signal) {
-    const body = JSON.stringify({ ...prompt, format: "rle", masks: "all" });
+    const body = JSON.stringify({ ...prompt, format: "rle" });
     const answer = await this.#send("POST", `v1/images/${id}/masks`, body, "application/json", signal);
     return answer.masks[0].map((/** @type {string} */ counts, /** @type {number} */ index) => ({
       counts,

@@ -16,7 +16,7 @@ import { complain, during, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
 import {
-  MOST_POINTS, NOTHING, changed, chosen, maskOf, prompted, removed, requestOf, seenOf,
+  MOST_POINTS, NOTHING, changed, chosen, maskOf, previewOf, prompted, removed, requestOf, seenOf,
   selectedOf, selecting, withEverything,
 } from "./work.js";
 
@@ -238,12 +238,10 @@ async function hover(pixel) {
   previewed = place;
   try {
     const masks = await lane.submit(PREVIEW, (signal) =>
-      picture.with(api, ({ id }) => api.masks(id, requestOf({
-        points: [pixel], labels: [1], box: null, multimask: true, refines: null,
-      }), signal)), true);
+      picture.with(api, ({ id }) => api.masks(id, previewOf(pixel), signal)), true);
     // A later one may be under way: its place is newer, and this one is still better than none.
     if (!masks || !previewed || picture !== current || selectedOf(work())) return;
-    preview = masks.reduce((best, mask) => (mask.score > best.score ? mask : best));
+    [preview] = masks;
     showMasks();
   } catch (error) {
     previewed = "";

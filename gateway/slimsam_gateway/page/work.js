@@ -9,7 +9,7 @@
  *   refines is the mask that was seen when it was made.
  * @typedef {{
  *   points?: number[][], labels?: number[], box?: number[], mask_id?: string,
- *   multimask_output: boolean,
+ *   multimask_output: boolean, masks: "all" | "best",
  * }} Request as docs/click-prompt.schema.json has it.
  * @typedef {{masks: Mask[] | null}} Answer filled when it is there; the states before and after a
  *   step share it, so going back asks for nothing.
@@ -185,5 +185,17 @@ export function requestOf({ points, labels, box, multimask, refines }) {
     ...(box ? { box } : {}),
     ...(refines?.id ? { mask_id: refines.id } : {}),
     multimask_output: multimask,
+    masks: "all",
   };
+}
+
+/**
+ * Give the prompt that shows what a click would give. Previews come by the dozen, and the server
+ * keeps each mask that it answers with: the best is enough.
+ *
+ * @param {number[]} point
+ * @returns {Request}
+ */
+export function previewOf(point) {
+  return { points: [point], labels: [1], multimask_output: true, masks: "best" };
 }
