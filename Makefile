@@ -6,14 +6,14 @@
 #   make test-client  those of the client, without torch; PYTHON=python3.10 with the lowest versions
 #   make test-backends BACKENDS=DIR   the server's tests on Triton's own C++ backends of 24.10
 #   make test-deploy  the Helm chart, rendered and validated; CRDS=DIR for KServe's definitions
-#   make test-tools  the real Label Studio and X-AnyLabeling, in environments of their own: 2.3 GB
+#   make test-tools  the real Label Studio and X-AnyLabeling, in environments of their own: 2.3 GB; Firefox
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
 #   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
 #   make test-seaweedfs  a batch in a store in Go: 150 MB
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
-#   make chromium   the browser of the page's tests, where there is none: Debian's package
+#   make chromium   the browser of the page's tests, where there is none: Debian's package; make firefox
 #   make screenshots  the pictures of the page in docs/images/, of the demo checkpoint; TOOLS=1 of the tools
 #   make docs       the documentation, into site/; and its tables, from the code
 #   make bench      beside SamModel and its plain ONNX export, in half an hour; OPTIONS="--help"
@@ -37,7 +37,7 @@ GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
 endif
 
 .PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels test-ray test-seaweedfs \
-	wheels lint format docs chromium screenshots bench gpu load clean
+	wheels lint format docs chromium firefox screenshots bench gpu load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -72,7 +72,7 @@ test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
 test-wheels: .venv/ready
 	SLIMSAM_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheels
 
-test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chromium
+test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chromium firefox
 	SLIMSAM_TOOLS="$(CURDIR)/.tools" $(BIN)/python -m pytest tests/tools
 
 test-ray test-seaweedfs: test-%: .venv/%-ready
@@ -122,6 +122,11 @@ chromium:
 		command -v $$browser >/dev/null && exit; \
 	done; \
 	install() { apt-get -qq --yes --no-install-recommends install chromium fonts-dejavu-core; }; \
+	install || { apt-get update -qq && install; }
+
+firefox:
+	command -v firefox-esr >/dev/null || command -v firefox >/dev/null && exit; \
+	install() { apt-get -qq --yes --no-install-recommends install firefox-esr; }; \
 	install || { apt-get update -qq && install; }
 
 screenshots: .venv/ready chromium $(if $(TOOLS),.tools/label-studio/ready .tools/x-anylabeling/ready)

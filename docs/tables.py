@@ -54,7 +54,7 @@ AUTOMATIC_MEANINGS = {
     "point_coords": "(x, y) of the grid point that it comes from",
     "crop_boxes": "x, y, width, height of the crop that it comes from",
     "rles": "counts of COCO's compressed RLE",
-    "original_size": "(height, width) of the picture: the RLEs' size",
+    "original_size": "(height, width) of the picture; of one that was reduced, before that",
 }
 CLICK_MEANINGS = {
     "image_bytes": "an encoded picture: JPEG, PNG, WebP, TIFF, BMP or GIF",
@@ -73,6 +73,7 @@ AUTOMATIC_LIMITS = {
     "max_calls": "calls of the encoder and the decoder: one per crop, and one per batch of points",
     "max_points_per_batch": "points in one call of the decoder; a setting above it is lowered",
     "max_pixels": "pixels of the picture, by its header",
+    "max_original_pixels": "pixels that a reduced picture had",
     "max_image_bytes": "bytes of the encoded picture",
     "formats": "formats of pictures, by Pillow's names; JPEG includes MPO",
     "max_settings_bytes": "bytes of the settings' JSON",

@@ -314,7 +314,7 @@ class SlimSam(ConfiguredClient):
         """Segment everything in an image.
 
         Args:
-            image: as for `embed`; or what `upload` returned, unless it was reduced.
+            image: as for `embed`; or what `upload` returned.
             settings: settings of everything mode; SAM's defaults if not given.
             progress: called with (requests done, requests in all); on the server, once at the end.
             on_server: True runs it in the server's model slimsam_automatic, in one round trip;

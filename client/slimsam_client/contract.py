@@ -153,6 +153,7 @@ AUTOMATIC: Final = ModelSpec(
     (
         TensorSpec("image_bytes", "BYTES", (1,)),
         TensorSpec("settings", "BYTES", (1,), optional=True),
+        TensorSpec("original_size", "INT32", (2,), optional=True),
     ),
     (
         TensorSpec("boxes", "FP32", (-1, 4)),
@@ -166,9 +167,10 @@ AUTOMATIC: Final = ModelSpec(
     ),
     batched=False,
 )
-"""This model runs everything mode on the server. It takes `image_bytes`, an encoded picture, and
-`settings` as a JSON object; no input has a free dimension, which Triton's Python backend would
-trust before the model sees it. It gives records: boxes and crop boxes are x, y, width, height in
+"""This model runs everything mode on the server. It takes `image_bytes`, an encoded picture,
+`settings` as a JSON object, and of a picture that was made smaller its `original_size`, as
+slimsam_image does; no input has a free dimension, which Triton's Python backend would trust before
+the model sees it. It gives records: boxes and crop boxes are x, y, width, height in
 pixels, and masks are the counts of COCO's compressed RLE. A server may serve the others without
 it."""
 

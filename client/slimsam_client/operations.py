@@ -114,8 +114,10 @@ def generate(
     """Segment everything in an image, in this process or in the server's model."""
     if isinstance(image, list | tuple):
         raise ImageError("image: expected one image, got a list; call generate for each of them")
+    size = None
     if isinstance(image, UploadedImage):
-        image = _content(image)
+        size = image.original_size if image.is_reduced else None
+        image = image.content
     if settings is None:
         settings = GenerateSettings()
     if not isinstance(settings, GenerateSettings):
@@ -124,21 +126,12 @@ def generate(
             "make them with GenerateSettings(points_per_side=16), for example"
         )
     if not on_server:
-        return (yield from _by_one_model(generate_records(load_image(image), settings, progress)))
-    records = yield from request_records(image, settings)
+        steps = generate_records(load_image(image), settings, progress, original_size=size)
+        return (yield from _by_one_model(steps))
+    records = yield from request_records(image, settings, size)
     if progress is not None:
         progress(1, 1)
     return records
-
-
-def _content(image: UploadedImage) -> bytes:
-    if image.is_reduced:
-        height, width = image.original_size
-        raise ImageError(
-            f"image: expected one that was uploaded in its own size, got one of {width} x {height} "
-            "pixels that was reduced for the server; give generate the image itself"
-        )
-    return image.content
 
 
 def _encode(

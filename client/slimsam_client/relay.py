@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.calls import Call, Operation
 from slimsam_client.clicks.upload import checked_id, ids_of
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, ModelSpec
-from slimsam_client.errors import OTHER_CONTRACT, ContractError, ImageError
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, NOT_KEPT, ModelSpec
+from slimsam_client.errors import OTHER_CONTRACT, ContractError, NotKeptError
 from slimsam_client.everything import GenerateSettings, MaskRecord
 from slimsam_client.everything.answer import from_tensors
-from slimsam_client.everything.remote import bytes_tensor
+from slimsam_client.everything.remote import bytes_tensor, everything_arrays
 
 FORGET: Final = b'{"forget":true}'
 """The prompt by which a picture is erased."""
@@ -108,7 +108,11 @@ class Relay:
         await self.click(image_id, FORGET)
 
     async def generate(
-        self, image_id: str, content: bytes, settings: GenerateSettings
+        self,
+        image_id: str,
+        content: bytes,
+        settings: GenerateSettings,
+        original_size: tuple[int, int] | None = None,
     ) -> tuple[KeptImage, list[MaskRecord]]:
         """Segment everything in a picture, within one timeout.
 
@@ -118,11 +122,12 @@ class Relay:
             image_id: the id that the picture has to have.
             content: the encoded picture.
             settings: settings of everything mode.
+            original_size: as for `upload`.
 
         Raises:
-            ImageError: the picture has another id.
+            NotKeptError: the picture has another id.
         """
-        return await self._sam._run(_generated(image_id, content, settings))
+        return await self._sam._run(_generated(image_id, content, settings, original_size))
 
 
 def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operation[KeptImage]:
@@ -160,18 +165,19 @@ def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
 
 
 def _generated(
-    image_id: str, content: bytes, settings: GenerateSettings
+    image_id: str,
+    content: bytes,
+    settings: GenerateSettings,
+    original_size: tuple[int, int] | None,
 ) -> Operation[tuple[KeptImage, list[MaskRecord]]]:
-    kept = yield from _uploaded(content, None)
+    kept = yield from _uploaded(content, original_size)
     if kept.image_id != image_id:
-        raise ImageError(
-            "image: expected the picture whose id is in the address, got one that has another; "
-            "send the file that was uploaded, byte for byte"
+        # Or the server has changed its checkpoint, and with it the ids of all pictures.
+        raise NotKeptError(
+            f"{NOT_KEPT}picture {image_id}; the one that was sent has another id: upload it again, "
+            "or send what was uploaded, byte for byte, and the original size if it has one"
         )
-    arrays = {
-        "image_bytes": bytes_tensor([content]),
-        "settings": bytes_tensor([settings.to_json()]),
-    }
+    arrays = everything_arrays(content, settings, original_size)
     answer = yield Call(AUTOMATIC, arrays, continues=True)
     return kept, from_tensors(answer, kept.original_size)
 

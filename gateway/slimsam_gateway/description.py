@@ -130,7 +130,7 @@ def openapi(settings: GatewaySettings) -> Json:
                 _ref("Records"),
                 (NOT_KEPT,),
                 requestBody=picture,
-                parameters=[long, *_settings()],
+                parameters=[long, _side("height"), _side("width"), *_settings()],
             ),
         },
         "/health": {

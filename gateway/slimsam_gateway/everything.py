@@ -23,28 +23,35 @@ from slimsam_client.contract import AUTOMATIC, IMAGE
 from slimsam_client.everything import MaskRecord
 from slimsam_client.relay import KeptImage, Relay
 from slimsam_gateway.exchange import Exchange
-from slimsam_gateway.images import image_id_of
+from slimsam_gateway.images import REDUCE, image_id_of
 from slimsam_gateway.models import require
-from slimsam_gateway.queries import SETTINGS, TIMEOUT, check_names, settings_of
+from slimsam_gateway.queries import (
+    SETTINGS,
+    SIZE,
+    TIMEOUT,
+    check_names,
+    original_size_of,
+    settings_of,
+)
 from slimsam_gateway.record import record_of
 
 
 async def everything(request: Request, exchange: Exchange) -> Response:
     """Segment everything in the picture that is the body."""
     record_of(request.scope).kind = "everything"
-    check_names(request.query_params, TIMEOUT, *SETTINGS)
+    check_names(request.query_params, TIMEOUT, *SIZE, *SETTINGS)
     image_id = image_id_of(request)
     settings = settings_of(request.query_params)
+    size = original_size_of(request.query_params)
 
     async def ask(relay: Relay, body: bytes) -> dict[str, Any]:
         await require(relay, IMAGE, AUTOMATIC)
-        answer = await relay.generate(image_id, body, settings)
+        answer = await relay.generate(image_id, body, settings, size)
         return await asyncio.to_thread(_as_json, *answer)
 
     limits = exchange.settings
-    advice = "everything mode takes no picture that is longer"
     return await exchange.answer(
-        request, ask, limits.max_image_bytes, advice, seconds=limits.max_timeout
+        request, ask, limits.max_image_bytes, REDUCE, seconds=limits.max_timeout
     )
 
 

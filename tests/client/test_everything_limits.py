@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slimsam_client import GenerateSettings, RequestCancelledError, SettingsError
+from slimsam_client import GenerateSettings, ImageError, RequestCancelledError, SettingsError
 from slimsam_client.calls import Done, advance
 from slimsam_client.contract import ENCODER, MAX_PROMPTS, Arrays
+from slimsam_client.everything.crops import crop_boxes
 from slimsam_client.everything.generator import generate_records
 from slimsam_client.everything.nms import box_nms
-from slimsam_client.everything.remote import bytes_tensor, to_png
+from slimsam_client.everything.remote import everything_arrays, to_png
+from slimsam_client.image.load import preprocess
 from slimsam_client.serving.automatic import answer_request
 from slimsam_client.serving.limits import INTERVAL, Limits, Watch
 
@@ -121,11 +123,13 @@ def test_a_watch_asks_once_in_a_while_and_says_why_it_ends(
         watch.check()
 
 
-def first_step(limits: Limits, settings: GenerateSettings, picture: bytes) -> object:
-    inputs = {
-        "image_bytes": bytes_tensor([picture]),
-        "settings": bytes_tensor([settings.to_json()]),
-    }
+def first_step(
+    limits: Limits,
+    settings: GenerateSettings,
+    picture: bytes,
+    original_size: tuple[int, int] | None = None,
+) -> object:
+    inputs = everything_arrays(picture, settings, original_size)
     return next(answer_request(inputs, limits, Watch(lambda: False, 60)))
 
 
@@ -156,6 +160,45 @@ def test_limits_come_before_the_picture_is_decoded() -> None:
     ):
         with pytest.raises(ValueError, match=named):
             first_step(limits, ALL, cut)
+
+
+def test_the_original_size_of_a_picture_is_one_that_it_can_have() -> None:
+    reduced = to_png(np.zeros((768, 1024, 3), np.uint8))
+    pixels = 3000 * 4000
+    assert first_step(Limits(max_original_pixels=pixels), ALL, reduced, (3000, 4000))
+    for size, picture, named in (
+        # What is above the limit is not decoded.
+        ((3000, 4000), b"", "original_size: expected at most 11,999,999 pixels .*max_original_pix"),
+        ((0, 4000), b"", "original_size: expected .* from 1 to 131,072, got 0, 4000"),
+        ((3000, 3900), reduced, "that of a picture of 768 x 1024 .* is reduced to 788 x 1024"),
+        ((60, 80), to_png(PICTURE), "that of a picture of 60 x 80 .* is reduced to 768 x 1024"),
+    ):
+        with pytest.raises(ImageError, match=named):
+            first_step(Limits(max_original_pixels=pixels - (not picture)), ALL, picture, size)
+
+
+def test_crops_of_a_reduced_picture_are_those_of_the_original() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    settings = replace(ALL, crop_n_layers=1)
+    expected = [tuple(box) for layer in crop_boxes(600, 800, 1, 512 / 1500) for box in layer]
+    steps = generate_records(picture, settings, None, original_size=(600, 800))
+    step, frames = advance(steps, None), []
+    while not isinstance(step, Done):
+        if step.spec is ENCODER:
+            frames.append(step.arrays["image"])
+            step = advance(steps, {"image_embeddings": np.zeros((256, 64, 64), np.float16)})
+        else:
+            step = advance(steps, unlike_masks(len(step.arrays["point_labels"])))
+    for frame, (x0, y0, x1, y1) in zip(frames, expected, strict=True):
+        # Within half a pixel of the reduced picture.
+        top, bottom, left, right = (round(side / 10) for side in (y0, y1, x0, x1))
+        part = np.ascontiguousarray(picture[top:bottom, left:right])
+        assert np.array_equal(frame, preprocess(part)[0])
+    assert step.result
+    for record in step.result:
+        x, y, width, height = map(int, record.crop_box)
+        assert (x, y, x + width, y + height) in expected
+        assert record.segmentation.shape == (600, 800)
 
 
 @pytest.mark.parametrize("name", ["max_points", "max_seconds", "max_pixels"])

@@ -22,6 +22,7 @@ from slimsam_client import (
     GenerateSettings,
     ImageError,
     MaskError,
+    MaskRecord,
     NotKeptError,
     Predictor,
     PromptError,
@@ -236,6 +237,10 @@ def test_what_travels(fake: FakeServer, connect: Connect) -> None:
             sam.upload(wrong)
 
 
+def as_rle(record: MaskRecord) -> dict[str, Any]:
+    return record.as_dict("coco_rle")
+
+
 def larger() -> NDArray[np.uint8]:
     return np.ascontiguousarray(PIXELS.repeat(30, axis=0).repeat(30, axis=1))
 
@@ -260,8 +265,12 @@ def test_what_is_above_a_limit_is_reduced(
     assert np.array_equal(found.masks, expected.masks)
     fake.forget_uploads()
     assert np.array_equal(sam.predict(image, [[900, 600]]).masks, expected.masks)
-    with pytest.raises(ImageError, match="1800 x 1200 pixels that was reduced for the server"):
-        sam.generate(image)
+    settings = GenerateSettings(points_per_side=3)
+    expected = sam.generate(larger(), settings)
+    assert expected
+    for on_server in (True, False):
+        found = sam.generate(image, settings, on_server=on_server)
+        assert list(map(as_rle, found)) == list(map(as_rle, expected))
 
 
 def test_lists(fake: FakeServer, connect: Connect) -> None:

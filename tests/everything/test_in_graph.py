@@ -14,10 +14,11 @@ from inference_counts import settled_counts
 from masks_in_graph import check_same, with_masks
 from numpy.typing import NDArray
 
-from slimsam_client import GenerateSettings, SettingsError, SlimSam
+from slimsam_client import GenerateSettings, SettingsError, SlimSam, UploadedImage
 from slimsam_client.calls import Call
 from slimsam_client.contract import BULK_DECODER, DECODED_MASKS, MASKS, Arrays
 from slimsam_client.everything.generator import calls_in_graph
+from slimsam_client.everything.remote import to_png
 from slimsam_client.serving.ahead import answered_ahead
 from slimsam_client.serving.automatic import MaskSettings
 from slimsam_server import EmbeddedServer
@@ -72,6 +73,16 @@ def test_the_records_are_those_of_numpy(
     expected = sam.generate(scenes[number], settings, on_server=True)
     assert len(expected) >= 3
     check_same(sam_in_graph.generate(scenes[number], settings, on_server=True), expected)
+
+
+def test_the_records_of_a_reduced_picture(
+    sam: SlimSam, sam_in_graph: SlimSam, scenes: list[NDArray[np.uint8]]
+) -> None:
+    pixels = scenes[0].repeat(2, axis=0).repeat(2, axis=1)  # 1024 x 1024
+    reduced = UploadedImage("0" * 64, to_png(pixels), (1500, 1500), is_reduced=True)
+    expected = sam.generate(reduced, PLAIN, on_server=True)
+    assert len(expected) >= 3 and expected[0].segmentation.shape == (1500, 1500)
+    check_same(sam_in_graph.generate(reduced, PLAIN, on_server=True), expected)
 
 
 def test_everything_modes_process_receives_no_logits(

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inference_counts import settled_counts
 from numpy.typing import NDArray
 from PIL import Image
 from running_gateway import Gateway, encoded, kind, serving, turned
 from skimage import data
 
-from slimsam_client import GenerateSettings, SlimSam, load_image
+from slimsam_client import GenerateSettings, MaskRecord, SlimSam, UploadedImage, load_image
+from slimsam_client.contract import ENCODER
 from slimsam_client.encodings import from_polygons, from_rle, to_box
 from slimsam_gateway import GatewaySettings
 from slimsam_server import EmbeddedServer
@@ -115,7 +117,9 @@ def test_masks_of_cvat_are_those_of_the_sdk(real: Gateway, sam: SlimSam, name: s
     np.testing.assert_array_equal(np.array(answer.json()["mask"]) == 1, expected)
 
 
-def test_everything_is_that_of_the_sdk(real: Gateway, sam: SlimSam) -> None:
+def test_everything_is_that_of_the_sdk(
+    real: Gateway, sam: SlimSam, demo_server: EmbeddedServer
+) -> None:
     content = PICTURES["the scene"]()
     image_id = real.upload(content)
     query = {"points_per_side": 4, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.5}
@@ -125,6 +129,25 @@ def test_everything_is_that_of_the_sdk(real: Gateway, sam: SlimSam) -> None:
     expected = sam.generate(content, settings, on_server=True)
     assert expected
     assert answer.json()["records"] == [record.as_dict("coco_rle") for record in expected]
+
+    # The same picture as a copy of one that was twice as large: records are in pixels of that.
+    size = {"original_width": 2048, "original_height": 1536}
+    image_id = real.http.post("/v1/images", content=content, params=size).json()["id"]
+    encoded_before = settled_counts(demo_server.grpc_url, ENCODER.name)
+    path = f"/v1/images/{image_id}/everything"
+    answer = real.http.post(path, content=content, params={**query, **size})
+    assert answer.status_code == 200, answer.text
+    records = [MaskRecord.from_dict(record) for record in answer.json()["records"]]
+    masks = [record.segmentation for record in records]
+    for record in expected:
+        best = max((mask[::2, ::2] == record.segmentation).mean() for mask in masks)
+        assert best > 0.98
+    assert {mask.shape for mask in masks} == {(1536, 2048)}
+    reduced = UploadedImage(image_id, content, (1536, 2048), is_reduced=True)
+    again = sam.generate(reduced, settings, on_server=True)
+    assert [one.as_dict("coco_rle") for one in again] == answer.json()["records"]
+    # Its embedding is the one that is kept.
+    assert settled_counts(demo_server.grpc_url, ENCODER.name) == encoded_before
 
 
 def test_problems(real: Gateway) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 from chromium import launched
+from node_packages import installed
 from page_pictures import drawn
 from playwright.sync_api import Browser
 from running_gateway import Gateway, encoded, serving
@@ -80,14 +79,4 @@ def picture() -> bytes:
 @pytest.fixture(scope="package")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `node/` names, installed."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    directory = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(Path(__file__).parent / "node" / name, directory)
-    subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--prefer-offline"],
-        cwd=directory,
-        check=True,
-    )
-    return directory / "node_modules"
+    return installed(Path(__file__).parent / "node", tmp_path_factory.mktemp("node"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from page_masks import Click, clicked
 from page_pictures import BOX, DISC, GROUND, STRIPE
-from playwright.sync_api import expect
+from playwright.sync_api import Response, expect
 from visitor import Visitor
 
 from slimsam_client import SlimSam
@@ -28,14 +30,13 @@ def test_clicks_give_the_masks_of_the_sdk(opened: Visitor, sam: SlimSam, picture
     opened.press("n")
     opened.click(*STRIPE)
     opened.click(200, 420, button="right")
-    prompts = [
-        {"points": [DISC]},
-        {"points": [BOX, (500, 260), (540, 90)], "labels": [1, 1, 0]},
-        {"points": [STRIPE, (200, 420)], "labels": [1, 0]},
+    objects: list[list[Click]] = [
+        [(DISC, 1)],
+        [(BOX, 1), ((500, 260), 1), ((540, 90), 0)],
+        [(STRIPE, 1), ((200, 420), 0)],
     ]
-    embedding = sam.embed(picture)
-    for mask, prompt in zip(opened.masks(), prompts, strict=True):
-        assert np.array_equal(mask, sam.predict(embedding, **prompt).best_masks)
+    for mask, clicks in zip(opened.masks(), objects, strict=True):
+        assert np.array_equal(mask, clicked(sam, picture, *clicks).best_masks)
     opened.saw(*DISC)
     opened.saw(540, 90, there=False)
 
@@ -74,10 +75,10 @@ def test_a_candidate_is_chosen_by_its_key_or_its_button(
     opened.page.get_by_role("button", name="Candidate 1").click()
     opened.answered()
     assert np.array_equal(opened.masks()[0], candidates[0])
-    # What was chosen stays chosen at the next click.
+    # What was chosen is what the next click refines.
     opened.click(200, 420)
-    further = sam.predict(embedding, points=[STRIPE, (200, 420)]).masks
-    assert np.array_equal(opened.masks()[0], further[0])
+    further = clicked(sam, picture, (STRIPE, 1), ((200, 420), 1), seen=0)
+    assert np.array_equal(opened.masks()[0], further.best_masks)
 
 
 def test_steps_are_undone_and_done_again_without_a_request(opened: Visitor) -> None:
@@ -107,6 +108,57 @@ def test_steps_are_undone_and_done_again_without_a_request(opened: Visitor) -> N
     expect(objects).to_have_count(2)
 
 
+def test_each_click_refines_the_mask_that_was_seen(opened: Visitor) -> None:
+    asked = asking(opened)
+    opened.click(*DISC)
+    opened.press("1")
+    opened.click(*BOX)
+    opened.click(*STRIPE)
+    first, second, third = asked()
+    assert first.refined is None
+    assert second.refined == first.given[0] and third.refined == second.given[0]
+    assert [len(one.given) for one in (first, second, third)] == [3, 1, 1]
+
+    # Back at what the first click gave, another candidate is the one that is refined.
+    opened.press("Control+z", "Control+z", "3")
+    opened.click(*GROUND)
+    assert asked()[-1].refined == first.given[2]
+    opened.press("Control+z", "Control+z", "Control+y", "Control+y")
+    opened.click(*BOX, "Alt")
+    fourth, fifth = asked()[-2:]
+    assert fifth.refined == fourth.given[0]
+    # Candidates of a refined mask are of the same mask; and what is drawn anew is not refined.
+    opened.press("2")
+    opened.answered()
+    assert asked()[-1].refined == fifth.refined and len(asked()[-1].given) == 3
+    opened.press("b")
+    opened.drag(50, 50, 230, 230)
+    opened.answered()
+    assert asked()[-1].refined is None
+
+
+class Asked(NamedTuple):
+    """A click's request: the mask_id that it sent, and the mask_ids of its answer."""
+
+    refined: str | None
+    given: list[str]
+
+
+def asking(visitor: Visitor) -> Callable[[], list[Asked]]:
+    """Give what lists the clicks from here on, in the order in which they were answered."""
+    answers: list[Response] = []
+    visitor.page.on("response", lambda answer: answers.append(answer))
+
+    def listed() -> list[Asked]:
+        return [
+            Asked(answer.request.post_data_json.get("mask_id"), answer.json()["mask_ids"][0])
+            for answer in answers
+            if answer.url.endswith("/masks") and answer.request.post_data_json["masks"] == "all"
+        ]
+
+    return listed
+
+
 def test_everything_is_found_and_can_be_refined(
     opened: Visitor, sam: SlimSam, picture: bytes
 ) -> None:
@@ -120,6 +172,15 @@ def test_everything_is_found_and_can_be_refined(
     opened.click(*GROUND)
     refined = opened.prompts()[-1]
     assert len(refined["points"]) == 2 and refined["points"][1] == list(GROUND)
+    opened.press("Control+z")
+    # It is one mask, whose point has candidates, too.
+    expect(opened.page.get_by_role("button", name="Single")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    opened.press("2")
+    opened.answered()
+    assert opened.prompts()[-1]["points"] == refined["points"][:1]
+    expect(opened.page.locator("#candidates small", has_text=".")).to_have_count(3)
     opened.press("Control+z", "Control+z")
     expect(opened.page.locator("#objects li")).to_have_count(0)
 
@@ -127,7 +188,8 @@ def test_everything_is_found_and_can_be_refined(
 def test_the_mouse_shows_what_a_click_would_give(opened: Visitor) -> None:
     opened.page.mouse.move(*opened.place(*DISC))
     opened.saw(*DISC)
-    assert opened.prompts()[-1]["points"] == [list(DISC)]
+    shown = opened.prompts()[-1]
+    assert (shown["points"], shown["masks"]) == ([list(DISC)], "best")
     expect(opened.page.locator("#objects li")).to_have_count(0)
     opened.page.mouse.move(5, 5)
     opened.saw(*DISC, there=False)

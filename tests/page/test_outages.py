@@ -143,8 +143,25 @@ def test_a_server_that_starts_again_gets_the_picture_again(
     expect(opened.status).to_contain_text("Object 1")
     assert opened.uploads() == 2
     with SlimSam(own_server.url) as sam:
-        expected = sam.segment(picture, points=[DISC, STRIPE]).best_masks
+        # The mask that was to be refined is gone, too.
+        clicks = {"points": [DISC, STRIPE], "multimask_output": False}
+        expected = sam.segment(picture, **clicks).best_masks  # type: ignore[arg-type]
     assert np.array_equal(opened.masks()[0], expected)
+    expect(opened.status).not_to_have_class("problem")
+    opened.click(*BOX)
+    assert "mask_id" in opened.prompts()[-1]
+
+
+def test_a_server_with_another_checkpoint_gets_the_picture_again(
+    opened: Visitor, own_server: FakeServer
+) -> None:
+    own_server.digest = "a" * 64
+    opened.page.locator("#everything").click()
+    expect(opened.status).to_contain_text("objects found")
+    own_server.digest = "b" * 64
+    opened.page.locator("#objects .select").first.click()
+    opened.click(*DISC)
+    assert opened.uploads() == 3
 
 
 def test_a_server_that_is_away_is_said_and_can_be_tried_again(
@@ -193,15 +210,48 @@ def test_what_the_server_refuses_is_said_in_its_words(
     assert len(opened.masks()) == 1
 
 
-def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer) -> None:
-    own_server.delay("slimsam_automatic", 3600.0)
+def test_a_mask_that_is_not_there_yet_is_not_saved_without_a_word(opened: Visitor) -> None:
+    opened.click(*DISC)
+    opened.press("n")
+    opened.page.mouse.move(5, 5)
+    held = Held(opened)
+    opened.page.mouse.click(*opened.place(*STRIPE))
+    opened.until(lambda: any(is_click(route, [STRIPE]) for route in held.routes))
+    assert len(opened.annotations()["annotations"]) == 1
+    expect(opened.status).to_have_text("Saved 1 file. Objects left out, without a mask yet: 1.")
+    opened.until(lambda: held.release_all() and has_scores(opened, 2))
+
+
+def test_a_mask_is_seen_until_its_refinement_is_there(opened: Visitor) -> None:
+    opened.click(*DISC)
+    held = Held(opened)
+    opened.page.mouse.click(*opened.place(*STRIPE))
+    held.wait_for(1)
+    opened.saw(*DISC)
+    opened.saw(*STRIPE, there=False)
+    held.release(0)
+    opened.saw(*STRIPE)
+
+
+def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer, picture: bytes) -> None:
+    opened.open(("second.png", picture))
+    own_server.delay("slimsam_automatic", 3600.0, times=2)
     opened.page.locator("#everything").click()
+    opened.press("e")  # which it is already doing
     opened.page.get_by_role("button", name="Stop").click()
     expect(opened.status).to_have_text("Stopped.")
-    # The server hears of it, too.
-    opened.until(
-        lambda: any(
+    asked = [request for request in opened.requests if request.url.endswith("/everything")]
+    assert len(asked) == 1
+
+    def ended() -> int:
+        """How often the server has heard of it, too."""
+        return sum(
             request.model == "slimsam_automatic" and request.status is grpc.StatusCode.CANCELLED
             for request in own_server.requests
         )
-    )
+
+    opened.until(lambda: ended() == 1)
+    opened.press("e")
+    expect(opened.status).to_have_text("Finding everything …")
+    opened.page.get_by_role("button", name="Close second.png").click(force=True)
+    opened.until(lambda: ended() == 2)

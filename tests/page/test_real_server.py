@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from page_masks import clicked
 from running_gateway import serving
 from visitor import Visitor
 
@@ -29,9 +30,9 @@ def test_clicks_are_those_of_the_sdk(
         visitor.press("n")
         visitor.click(540, 540)
         visitor.click(450, 440, "Alt")
-        embedding = sam.embed(SCENE)
+        visitor.click(600, 600)
         expected = [
-            sam.predict(embedding, points=[(914, 256)]).best_masks,
-            sam.predict(embedding, points=[(540, 540), (450, 440)], labels=[1, 0]).best_masks,
+            clicked(sam, SCENE, ((914, 256), 1)).best_masks,
+            clicked(sam, SCENE, ((540, 540), 1), ((450, 440), 0), ((600, 600), 1)).best_masks,
         ]
         assert all(map(np.array_equal, visitor.masks(), expected))

@@ -1,4 +1,4 @@
-"""The real annotation tools, in the environments of the folder that SLIMSAM_TOOLS names.
+"""The real annotation tools, in the environments of the folder that SLIMSAM_TOOLS names; Firefox.
 
 Without it, these tests are left out: `make test-tools` makes the environments and runs them.
 """

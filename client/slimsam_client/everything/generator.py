@@ -33,6 +33,7 @@ def generate_records(
     progress: Progress | None,
     check: Check = unwatched,
     ask: Ask | None = None,
+    original_size: tuple[int, int] | None = None,
 ) -> Steps[list[MaskRecord]]:
     """Segment everything in an image.
 
@@ -43,12 +44,14 @@ def generate_records(
         check: called before each call and each mask; what it raises ends the work.
         ask: answers calls of slimsam_decoder_masks, which then makes the masks of all crops that
             are not too large for it; the decoder's calls are yielded without.
+        original_size: (height, width) of the image before it was reduced, in pixels of which the
+            records are; None if it was not.
 
     Returns:
         The records, in SAM's order.
     """
-    height, width = image.shape[:2]
-    jobs = _jobs((height, width), settings)
+    size = original_size or (image.shape[0], image.shape[1])
+    jobs = _jobs(size, settings)
     total = sum(1 + -(-(side**2) // settings.points_per_request) for _, side in jobs)
     done = 0
 
@@ -60,17 +63,19 @@ def generate_records(
 
     kept: list[Candidate] = []
     for crop_box, per_side in jobs:
-        kept += yield from _process_crop(image, crop_box, per_side, settings, advanced, check, ask)
+        kept += yield from _process_crop(
+            image, size, crop_box, per_side, settings, advanced, check, ask
+        )
     if len(jobs) > 1:
         # A mask of a smaller crop is preferred.
         scores = np.array([1 / _area(candidate.crop_box) for candidate in kept], np.float32)
         kept = _suppressed(kept, scores, settings.crop_nms_thresh, check)
     if settings.min_mask_region_area > 0:
-        return _cleaned(kept, (height, width), settings, check)
+        return _cleaned(kept, size, settings, check)
     records = []
     for candidate in kept:
         check()
-        records.append(_record(candidate, candidate.full_mask((height, width))))
+        records.append(_record(candidate, candidate.full_mask(size)))
     return records
 
 
@@ -99,6 +104,7 @@ def _jobs(size: tuple[int, int], settings: GenerateSettings) -> list[tuple[CropB
 
 def _process_crop(
     image: NDArray[np.uint8],
+    image_size: tuple[int, int],
     crop_box: CropBox,
     per_side: int,
     settings: GenerateSettings,
@@ -108,7 +114,7 @@ def _process_crop(
 ) -> Steps[list[Candidate]]:
     x0, y0, x1, y1 = crop_box
     size = (y1 - y0, x1 - x0)
-    frame, valid = preprocess(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    frame, valid = preprocess(_cut(image, image_size, crop_box))
     input_size = (int(valid[0]), int(valid[1]))
     check()
     answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
@@ -118,9 +124,8 @@ def _process_crop(
     points = point_grid(per_side, *size)
     at_once = prompts_at_once(size, settings.points_per_request)
     if ask is not None and at_once:
-        shape = (image.shape[0], image.shape[1])
         crop = CropInGraph(
-            ask, embeddings, points, crop_box, input_size, shape, settings, at_once, check
+            ask, embeddings, points, crop_box, input_size, image_size, settings, at_once, check
         )
         measured = crop.measure(advanced)
         scores = np.array([mask.predicted_iou for mask in measured], np.float32)
@@ -133,12 +138,20 @@ def _process_crop(
         answer = yield Call(
             BULK_DECODER, {"image_embeddings": embeddings, **prompt_arrays(prompts)}
         )
-        found += find_candidates(
-            answer, batch, crop_box, input_size, image.shape[:2], settings, check
-        )
+        found += find_candidates(answer, batch, crop_box, input_size, image_size, settings, check)
         advanced()
     scores = np.array([candidate.predicted_iou for candidate in found], np.float32)
     return _suppressed(found, scores, settings.box_nms_thresh, check)
+
+
+def _cut(image: NDArray[np.uint8], size: tuple[int, int], crop_box: CropBox) -> NDArray[np.uint8]:
+    """Cut a crop, a pixel at least, out of an image, which may be smaller than its size."""
+    x0, y0, x1, y1 = crop_box
+    parts = []
+    for start, stop, side, pixels in zip((y0, x0), (y1, x1), size, image.shape, strict=False):
+        first = min(round(start * pixels / side), pixels - 1)
+        parts.append(slice(first, max(round(stop * pixels / side), first + 1)))
+    return np.ascontiguousarray(image[parts[0], parts[1]])
 
 
 def _suppressed(

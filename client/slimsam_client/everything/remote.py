@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client.calls import Call, Steps
-from slimsam_client.contract import AUTOMATIC
+from slimsam_client.contract import AUTOMATIC, Arrays
 from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.settings import GenerateSettings
@@ -21,20 +21,37 @@ FAST: Final = 1
 """zlib's level. Higher ones make photos a few percent smaller, in twice the time or more."""
 
 
-def request_records(image: ImageSource, settings: GenerateSettings) -> Steps[list[MaskRecord]]:
+def request_records(
+    image: ImageSource, settings: GenerateSettings, original_size: tuple[int, int] | None = None
+) -> Steps[list[MaskRecord]]:
     """Have the server segment everything.
+
+    Args:
+        image: the image.
+        settings: settings of everything mode.
+        original_size: (height, width) of the image before it was reduced to the 1024 frame; None
+            if it was not.
 
     An image file travels as it is if the server is sure to read it as this process does; otherwise
     its pixels travel as PNG.
     """
     pixels, encoded = load_portable_image(image)
-    size = (pixels.shape[0], pixels.shape[1])
-    arrays = {
-        "image_bytes": bytes_tensor([to_png(pixels) if encoded is None else encoded]),
+    content = to_png(pixels) if encoded is None else encoded
+    answer = yield Call(AUTOMATIC, everything_arrays(content, settings, original_size))
+    return from_tensors(answer, original_size or (pixels.shape[0], pixels.shape[1]))
+
+
+def everything_arrays(
+    content: bytes, settings: GenerateSettings, original_size: tuple[int, int] | None
+) -> Arrays:
+    """Give the tensors of a request; parameters: see `request_records`."""
+    arrays: Arrays = {
+        "image_bytes": bytes_tensor([content]),
         "settings": bytes_tensor([settings.to_json()]),
     }
-    answer = yield Call(AUTOMATIC, arrays)
-    return from_tensors(answer, size)
+    if original_size is not None:
+        arrays["original_size"] = np.array(original_size, np.int32)
+    return arrays
 
 
 def to_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -19,7 +19,12 @@ from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.quoting import quoted_value
 from slimsam_client.serving.limits import ELSEWHERE, Limits, Watch
-from slimsam_client.serving.picture import picture_bytes, read_picture
+from slimsam_client.serving.picture import (
+    picture_bytes,
+    read_picture,
+    size_of_masks,
+    stated_size,
+)
 
 T = TypeVar("T")
 
@@ -44,15 +49,16 @@ class MaskSettings:
             )
 
 
-FindEmbedding = Callable[[bytes], NDArray[np.float16] | None]
-"""Such a function gives the embedding of an encoded picture, (256, 64, 64), where it is kept."""
+FindEmbedding = Callable[[bytes, tuple[int, int] | None], NDArray[np.float16] | None]
+"""Such a function gives the embedding of an encoded picture, (256, 64, 64), where it is kept. A
+picture that was reduced comes with the (height, width) that it had before, others with None."""
 
 
 def answer_request(
     inputs: Arrays,
     limits: Limits,
     watch: Watch,
-    find_embedding: FindEmbedding = lambda content: None,
+    find_embedding: FindEmbedding = lambda content, stated: None,
     ask: Ask | None = None,
 ) -> Steps[Arrays]:
     """Answer a request to the server's model slimsam_automatic.
@@ -68,7 +74,8 @@ def answer_request(
         The answer's tensors.
 
     Raises:
-        ImageError: there is no image, it cannot be read or used, or is above a limit.
+        ImageError: there is no image, it cannot be read or used, or is above a limit; or it is not
+            what a picture of original_size is when it is reduced to the 1024 frame.
         SettingsError: the settings are no JSON object, one of them is wrong, or they are above a
             limit.
         RequestCancelledError: the watch says so.
@@ -76,12 +83,13 @@ def answer_request(
     """
     watch.check()
     settings = limits.within(_read_settings(inputs, limits))
+    stated = stated_size(inputs, limits)
     pixels = read_picture(inputs, limits, ELSEWHERE)
-    size = pixels.shape[0], pixels.shape[1]
+    size = size_of_masks(pixels, stated)
     if ask is not None and calls_in_graph(size, settings) > limits.max_calls:
         ask = None  # of a very large picture, the graph takes a few points at once
-    steps = generate_records(pixels, settings, None, watch.check, ask)
-    embedding = find_embedding(picture_bytes(inputs, limits, ELSEWHERE))
+    steps = generate_records(pixels, settings, None, watch.check, ask, size)
+    embedding = find_embedding(picture_bytes(inputs, limits, ELSEWHERE), stated)
     records = yield from _with_embedding(steps, embedding)
     return to_tensors(records, size)
 

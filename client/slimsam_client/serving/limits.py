@@ -10,6 +10,7 @@ from typing import Final
 from slimsam_client.contract import MAX_PROMPTS
 from slimsam_client.errors import RequestCancelledError, SettingsError
 from slimsam_client.everything.settings import GenerateSettings
+from slimsam_client.image.load import MAX_PIXELS
 from slimsam_client.serving.parameters import read_parameters
 
 INTERVAL: Final = 0.2
@@ -29,6 +30,7 @@ class Limits:
             those that ask for more, so many are taken.
         max_seconds: seconds from the start to the answer.
         max_pixels: pixels of the picture.
+        max_original_pixels: pixels that a reduced picture had; its masks are made one at a time.
         max_image_bytes: bytes of the encoded picture.
         max_settings_bytes: bytes of the settings' JSON, whose depth they bound, too.
         formats: Pillow's names of the formats that are read; JPEG includes MPO.
@@ -39,6 +41,7 @@ class Limits:
     max_points_per_batch: int = MAX_PROMPTS
     max_seconds: int = 600
     max_pixels: int = 2**26
+    max_original_pixels: int = MAX_PIXELS
     max_image_bytes: int = 2**28
     max_settings_bytes: int = 2**12
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")

@@ -8,12 +8,16 @@ import numpy as np
 
 from slimsam_client.calls import Call, Steps
 from slimsam_client.contract import ENCODER, TOO_LARGE, Arrays
-from slimsam_client.errors import ImageError
 from slimsam_client.everything.remote import bytes_tensor
-from slimsam_client.image.load import MAX_PIXELS, MAX_SIDE, preprocess, resized_size
+from slimsam_client.image.load import MAX_PIXELS, preprocess
 from slimsam_client.serving.cache.identity import PictureKeys, to_id
 from slimsam_client.serving.limits import Watch
-from slimsam_client.serving.picture import picture_bytes, read_picture
+from slimsam_client.serving.picture import (
+    picture_bytes,
+    read_picture,
+    size_of_masks,
+    stated_size,
+)
 from slimsam_client.serving.picture_store import KeptPicture, PictureStore
 
 
@@ -61,20 +65,12 @@ def answer_upload(
     """
     watch.check()
     content = picture_bytes(inputs, limits, TOO_LARGE)
-    stated = _stated_size(inputs, limits)
+    stated = stated_size(inputs, limits)
     key = keys.key_of(content, stated)
     size = cache.picture_size(key)
     if size is None:
         pixels = read_picture(inputs, limits, TOO_LARGE)
-        shape = pixels.shape[0], pixels.shape[1]
-        if stated is not None and resized_size(*stated) != shape:
-            expected = resized_size(*stated)
-            raise ImageError(
-                f"original_size: expected that of a picture of {shape[0]} x {shape[1]} (height x "
-                f"width), got {stated[0]} x {stated[1]}, which is reduced to {expected[0]} x "
-                f"{expected[1]}"
-            )
-        size = shape if stated is None else stated
+        size = size_of_masks(pixels, stated)
         frame, valid = preprocess(pixels)
         watch.check()
         answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
@@ -84,19 +80,3 @@ def answer_upload(
         "image_id": bytes_tensor([to_id(key)]),
         "original_size": np.array(size, np.int32),
     }
-
-
-def _stated_size(inputs: Arrays, limits: UploadLimits) -> tuple[int, int] | None:
-    if "original_size" not in inputs:
-        return None
-    height, width = inputs["original_size"].tolist()
-    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise ImageError(
-            f"original_size: expected (height, width) from 1 to {MAX_SIDE:,}, got {height}, {width}"
-        )
-    if height * width > limits.max_original_pixels:
-        raise ImageError(
-            f"original_size: expected at most {limits.max_original_pixels:,} pixels (the server's "
-            f"max_original_pixels), got {height} x {width}; send a smaller one, and scale the masks"
-        )
-    return height, width

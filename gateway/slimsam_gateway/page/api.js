@@ -1,7 +1,16 @@
 /** The gateway's calls. */
 
-/** @typedef {{counts: string, score: number}} Mask compressed counts of COCO's RLE; the model's own estimate. */
-/** @typedef {Mask & {point: number[]}} MaskRecord a mask of everything mode, and the grid's point that gave it. */
+/**
+ * @typedef {{counts: string, score: number, id: string | null}} Mask compressed counts of COCO's RLE;
+ *   the model's own estimate; the id by which it can be refined, if the server has kept its logits.
+ */
+/**
+ * @typedef {{counts: string, score: number, point: number[]}} MaskRecord a mask of everything mode,
+ *   and the grid's point that gave it.
+ */
+
+/** What is no longer kept is a mask if the problem begins so; docs/clicks.md has it. */
+const MASK_NOT_KEPT = "not kept here: mask";
 
 /** What the gateway says is wrong, in its words. */
 export class Problem extends Error {
@@ -25,44 +34,57 @@ export class Api {
    * Send a picture's file, of which the server keeps what it needs for clicks.
    *
    * @param {Blob} file
-   * @param {{width: number, height: number} | null} original of a file that was reduced: the size before.
+   * @param {import("./picture.js").Size | null} original of a file that was reduced: the size before.
    * @param {AbortSignal} [signal]
    * @returns {Promise<{id: string, width: number, height: number}>}
    */
   upload(file, original, signal) {
-    const query = original
-      ? `?original_width=${original.width}&original_height=${original.height}`
-      : "";
-    return this.#send("POST", `v1/images${query}`, file, "application/octet-stream", signal);
+    return this.#send("POST", `v1/images${query(original)}`, file, "application/octet-stream", signal);
   }
 
   /**
-   * Ask for the masks of one object.
+   * Ask for the masks of one object. A mask to refine that is no longer kept is left out.
    *
    * @param {string} id of the picture.
-   * @param {object} prompt as docs/click-prompt.schema.json has it.
+   * @param {import("./work.js").Request} prompt
    * @param {AbortSignal} [signal]
    * @returns {Promise<Mask[]>}
    */
   async masks(id, prompt, signal) {
-    const body = JSON.stringify({ ...prompt, format: "rle", masks: "all" });
+    try {
+      return await this.#masks(id, prompt, signal);
+    } catch (error) {
+      const lost = error instanceof Problem && error.message.startsWith(MASK_NOT_KEPT);
+      if (!lost || !prompt.mask_id) throw error;
+      return this.#masks(id, { ...prompt, mask_id: undefined }, signal);
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./work.js").Request} prompt
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Mask[]>}
+   */
+  async #masks(id, prompt, signal) {
+    const body = JSON.stringify({ ...prompt, format: "rle" });
     const answer = await this.#send("POST", `v1/images/${id}/masks`, body, "application/json", signal);
     return answer.masks[0].map((/** @type {string} */ counts, /** @type {number} */ index) => ({
       counts,
       score: answer.scores[0][index],
+      id: answer.mask_ids[0][index],
     }));
   }
 
   /**
    * Ask for the masks of everything in a picture.
    *
-   * @param {string} id
-   * @param {Blob} file that was uploaded.
+   * @param {import("./picture.js").Sent} sent what was uploaded.
    * @param {AbortSignal} [signal]
    * @returns {Promise<MaskRecord[]>}
    */
-  async everything(id, file, signal) {
-    const path = `v1/images/${id}/everything`;
+  async everything({ id, file, original }, signal) {
+    const path = `v1/images/${id}/everything${query(original)}`;
     const answer = await this.#send("POST", path, file, "application/octet-stream", signal);
     return answer.records.map((/** @type {any} */ record) => ({
       counts: record.segmentation.counts,
@@ -105,4 +127,9 @@ export class Api {
     const problem = await response.json().catch(() => ({}));
     throw new Problem(response.status, problem.detail || problem.title || response.statusText);
   }
+}
+
+/** @param {import("./picture.js").Size | null} original of a picture that was reduced. */
+function query(original) {
+  return original ? `?original_width=${original.width}&original_height=${original.height}` : "";
 }

@@ -16,8 +16,8 @@ import { complain, during, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
 import {
-  MOST_POINTS, NOTHING, changed, chosen, maskOf, prompted, removed, requestOf, selectedOf,
-  selecting, withEverything,
+  MOST_POINTS, NOTHING, changed, chosen, maskOf, previewOf, prompted, removed, requestOf, seenOf,
+  selectedOf, selecting, withEverything,
 } from "./work.js";
 
 /**
@@ -34,6 +34,8 @@ const UNAUTHORIZED = 401;
 const unpacked = new WeakMap();
 /** Answers that are on their way. */
 const awaited = new WeakSet();
+/** What ends the search for everything in a picture. @type {Map<Picture, AbortController>} */
+const searches = new Map();
 
 const canvas = (/** @type {string} */ id) => /** @type {HTMLCanvasElement} */ (element(id));
 export const stage = new Stage(element("stage"), {
@@ -69,7 +71,7 @@ const work = () => current?.history.state ?? NOTHING;
 
 /** @param {Item} item */
 function layerOf(item) {
-  const mask = maskOf(item);
+  const mask = seenOf(item);
   if (!mask || !current || item.hidden) return [];
   return [layer(mask, labels.colorOf(item), item.id === work().selected ? 1 : 0.75)];
 }
@@ -120,7 +122,7 @@ function show() {
   showLabels(labels, used, actions);
   showObjects(state, labels, actions);
   showCandidates(state, actions);
-  showStrip(pictures, current, { open: (key) => void open(key), close });
+  showStrip(pictures, current, { open: (key) => void open(key), close: (key) => void close(key) });
   const enable = (/** @type {string} */ id, /** @type {boolean} */ enabled) => {
     /** @type {HTMLButtonElement} */ (element(id)).disabled = !enabled;
   };
@@ -185,7 +187,7 @@ async function askFor(item) {
   awaited.add(answer);
   try {
     const masks = await during(lane.submit(`${picture.key}/${item.id}`, (signal) =>
-      picture.with(api, (id) => api.masks(id, requestOf(prompt), signal))));
+      picture.with(api, ({ id }) => api.masks(id, requestOf(prompt), signal))));
     awaited.delete(answer);
     if (masks) answered(picture, item, masks);
     // One that a later prompt has ended is wanted again, if that was undone meanwhile.
@@ -227,7 +229,7 @@ function areaOf(mask) {
  */
 async function hover(pixel) {
   const picture = current;
-  if (!pixel || !picture || selectedOf(work()) || (tool !== "include" && !corner)) {
+  if (!pixel || !picture || selectedOf(work()) || tool !== "include") {
     unhover();
     return;
   }
@@ -236,12 +238,10 @@ async function hover(pixel) {
   previewed = place;
   try {
     const masks = await lane.submit(PREVIEW, (signal) =>
-      picture.with(api, (id) => api.masks(id, requestOf({
-        points: [pixel], labels: [1], box: null, multimask: true,
-      }), signal)), true);
+      picture.with(api, ({ id }) => api.masks(id, previewOf(pixel), signal)), true);
     // A later one may be under way: its place is newer, and this one is still better than none.
     if (!masks || !previewed || picture !== current || selectedOf(work())) return;
-    preview = masks.reduce((best, mask) => (mask.score > best.score ? mask : best));
+    [preview] = masks;
     showMasks();
   } catch (error) {
     previewed = "";
@@ -257,24 +257,27 @@ function unhover() {
   showMasks();
 }
 
-async function everything() {
-  const picture = current;
-  if (!picture) return;
+/** @param {Picture | null} picture */
+async function everything(picture = current) {
+  if (!picture || !pictures.includes(picture) || searches.has(picture)) return;
   const controller = new AbortController();
+  searches.set(picture, controller);
   say("Finding everything …");
   unhover();
   try {
     const records = await during(
-      picture.with(api, (id) => api.everything(id, picture.file, controller.signal)),
+      picture.with(api, (sent) => api.everything(sent, controller.signal)),
       () => controller.abort(),
     );
     picture.history.commit(withEverything(picture.history.state, records, labels.active));
     keep(picture);
     show();
-    say(`${records.length} objects found.`);
+    if (picture === current) say(`${records.length} objects found.`);
   } catch (error) {
-    if (controller.signal.aborted) say("Stopped.");
-    else void failed(error, () => void everything());
+    if (!controller.signal.aborted) void failed(error, () => void everything(picture));
+    else if (picture === current) say("Stopped.");
+  } finally {
+    searches.delete(picture);
   }
 }
 
@@ -404,7 +407,8 @@ async function add(found) {
     say("There is no picture among these files.");
     return;
   }
-  let key = Math.max(0, ...pictures.map((picture) => picture.key));
+  // By the time, so that no key is of two pictures: another tab may add some, too.
+  let key = Math.max(Date.now(), ...pictures.map((picture) => picture.key));
   const names = new Set(pictures.map(({ name }) => name));
   const added = found.map(({ name, file }) => {
     const picture = new Picture(++key, unique(name, names), file);
@@ -414,7 +418,10 @@ async function add(found) {
   pictures.push(...added);
   await open(added[0].key);
   try {
-    for (const { key: id, name, file } of added) await storage.put("files", id, { key: id, name, file });
+    for (const picture of added) {
+      const { key: id, name, file } = picture;
+      if (pictures.includes(picture)) await storage.put("files", id, { key: id, name, file });
+    }
   } catch {
     complain("The browser has no room for these pictures: they are lost when the page is closed.");
   }
@@ -439,25 +446,28 @@ async function open(key) {
   lane.cancel();
   unhover();
   say(`Opening ${picture.name} …`);
+  let bitmap;
   try {
-    const bitmap = await during(picture.decode());
-    if (picture !== wanted) {
-      bitmap.close();
-      return;
-    }
-    current = picture;
-    [cursor, corner, drawn] = [null, null, null];
-    stage.show(bitmap);
-    keepSettings();
-    show();
-    stage.element.focus({ preventScroll: true });
-    await send(picture);
+    bitmap = await during(picture.decode());
   } catch (error) {
-    if (picture !== wanted) return;
-    wanted = current;
+    // One that cannot be shown is not kept, unless there is work on it.
+    if (!picture.history.state.items.length) await close(key);
+    else if (picture === wanted) wanted = current;
     show();
     complain(error);
+    return;
   }
+  if (picture !== wanted) {
+    bitmap.close();
+    return;
+  }
+  current = picture;
+  [cursor, corner, drawn] = [null, null, null];
+  stage.show(bitmap);
+  keepSettings();
+  show();
+  stage.element.focus({ preventScroll: true });
+  await send(picture);
 }
 
 /** @param {Picture} picture */
@@ -474,9 +484,11 @@ async function send(picture) {
 }
 
 /** @param {number} key */
-function close(key) {
+async function close(key) {
   const index = pictures.findIndex((one) => one.key === key);
+  if (index < 0) return;
   const [picture] = pictures.splice(index, 1);
+  searches.get(picture)?.abort();
   void storage.delete("files", key);
   void storage.delete("work", key);
   // It is none of the server's business any more; if it does not hear of it, it forgets in time.
@@ -487,9 +499,11 @@ function close(key) {
     lane.cancel();
     stage.show(null);
     say("");
-    if (next) void open(next.key);
+    show();
+    if (next) await open(next.key);
+  } else {
+    show();
   }
-  show();
 }
 
 /** @param {number} by */
@@ -513,6 +527,8 @@ async function example() {
 /** @param {Picture} picture */
 function keep(picture) {
   const { history: { state }, key } = picture;
+  // The answer for one that is closed meanwhile is nobody's.
+  if (!pictures.includes(picture)) return;
   storage.put("work", key, { key, state }).catch(() =>
     complain("The browser has no room for this work: save the masks before you close the page."));
 }
@@ -553,10 +569,12 @@ async function saveMasks() {
     /** @type {HTMLInputElement} */ (dialog.querySelector(`[name="${name}"]:checked`)).value;
   const all = pictures.length > 1 && chosenOne("scope") === "all";
   try {
-    const meant = (all ? pictures : pictures.filter((picture) => picture === current))
-      .filter(({ history }) => history.state.items.some(maskOf));
+    const asked = all ? pictures : pictures.filter((picture) => picture === current);
+    const meant = asked.filter(({ history }) => history.state.items.some(maskOf));
     const files = await during(save(chosenOne("format"), await Promise.all(meant.map(annotated))));
-    say(files ? `Saved ${files} ${files === 1 ? "file" : "files"}.` : "There is nothing to save.");
+    const lacking = asked.flatMap(({ history }) => history.state.items.filter((item) => !maskOf(item)));
+    const rest = lacking.length ? ` Objects left out, without a mask yet: ${lacking.length}.` : "";
+    say(files ? `Saved ${files} ${files === 1 ? "file" : "files"}.${rest}` : "There is nothing to save.");
   } catch (error) {
     complain(error);
   }

@@ -4,6 +4,12 @@ import { Problem } from "./api.js";
 import { History } from "./history.js";
 import { NOTHING } from "./work.js";
 
+/**
+ * @typedef {{width: number, height: number}} Size in pixels.
+ * @typedef {{id: string, file: Blob, original: Size | null}} Sent what the server has got: the
+ *   picture's file, or a reduced copy of a picture that had the original size.
+ */
+
 /** A picture above the server's limits is sent with so many pixels on its longest side. */
 const REDUCED_SIDE = 1024;
 const NOT_KEPT = 404;
@@ -15,8 +21,10 @@ export class Picture {
   /** Pixels, 0 until it was opened. */
   width = 0;
   height = 0;
-  /** @type {Promise<string> | null} */
-  #id = null;
+  /** @type {Promise<Sent> | null} */
+  #sent = null;
+  /** @type {Promise<Blob> | null} */
+  #copy = null;
 
   /**
    * @param {number} key by which it is stored.
@@ -46,11 +54,11 @@ export class Picture {
   }
 
   /**
-   * Call the server with the picture's id. One that is no longer kept is sent again, once.
+   * Call the server for a picture that it keeps. One that is no longer kept is sent again, once.
    *
    * @template T
    * @param {import("./api.js").Api} api
-   * @param {(id: string) => Promise<T>} call
+   * @param {(sent: Sent) => Promise<T>} call
    * @returns {Promise<T>}
    */
   async with(api, call) {
@@ -58,7 +66,7 @@ export class Picture {
       return await call(await this.upload(api));
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== NOT_KEPT) throw error;
-      this.#id = null;
+      this.#sent = null;
       return call(await this.upload(api));
     }
   }
@@ -67,25 +75,33 @@ export class Picture {
    * Send it, if it has not been sent; who asks meanwhile waits for the same.
    *
    * @param {import("./api.js").Api} api
-   * @returns {Promise<string>} its id.
+   * @returns {Promise<Sent>}
    */
   upload(api) {
-    this.#id ??= this.#send(api).catch((error) => {
-      this.#id = null;
+    this.#sent ??= this.#send(api).catch((error) => {
+      this.#sent = null;
       throw error;
     });
-    return this.#id;
+    return this.#sent;
   }
 
-  /** @param {import("./api.js").Api} api */
+  /**
+   * @param {import("./api.js").Api} api
+   * @returns {Promise<Sent>}
+   */
   async #send(api) {
     let kept;
+    let file = this.file;
+    let original = null;
     try {
-      kept = await api.upload(this.file, null);
+      // What was above a limit once is so again.
+      if (this.#copy) throw new Problem(TOO_LARGE, "");
+      kept = await api.upload(file, null);
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== TOO_LARGE) throw error;
-      const { width, height } = this;
-      kept = await api.upload(await this.#reduced(), { width, height });
+      file = await (this.#copy ??= this.#reduced());
+      original = { width: this.width, height: this.height };
+      kept = await api.upload(file, original);
     }
     if (this.width && (kept.width !== this.width || kept.height !== this.height)) {
       throw new Error(
@@ -93,7 +109,7 @@ export class Picture {
           + `the server found ${kept.width} x ${kept.height}`,
       );
     }
-    return kept.id;
+    return { id: kept.id, file, original };
   }
 
   async #reduced() {
@@ -114,7 +130,7 @@ export class Picture {
    * @param {import("./api.js").Api} api
    */
   async forget(api) {
-    if (this.#id) await api.forget(await this.#id);
-    this.#id = null;
+    if (this.#sent) await api.forget((await this.#sent).id);
+    this.#sent = null;
   }
 }

@@ -4,7 +4,13 @@
  * @typedef {import("./api.js").Mask} Mask
  * @typedef {{
  *   points: number[][], labels: number[], box: number[] | null, multimask: boolean,
- * }} Prompt in pixels of the picture; labels are 1 for the object and 0 for what is not of it.
+ *   refines: Mask | null,
+ * }} Prompt in pixels of the picture; labels are 1 for the object and 0 for what is not of it;
+ *   refines is the mask that was seen when it was made.
+ * @typedef {{
+ *   points?: number[][], labels?: number[], box?: number[], mask_id?: string,
+ *   multimask_output: boolean, masks: "all" | "best",
+ * }} Request as docs/click-prompt.schema.json has it.
  * @typedef {{masks: Mask[] | null}} Answer filled when it is there; the states before and after a
  *   step share it, so going back asks for nothing.
  * @typedef {{
@@ -16,6 +22,9 @@
 
 /** @type {Work} */
 export const NOTHING = Object.freeze({ items: [], selected: null, next: 1 });
+
+/** @type {Prompt} */
+const EMPTY = { points: [], labels: [], box: null, multimask: true, refines: null };
 
 /** A request has no more points of one object. */
 export const MOST_POINTS = 60;
@@ -50,7 +59,20 @@ export function maskOf(item) {
 }
 
 /**
+ * Give what is seen of an object: its mask, or while that is asked for the one that it refines.
+ *
+ * @param {Item} item
+ * @returns {Mask | null}
+ */
+export function seenOf(item) {
+  return maskOf(item) ?? item.prompt.refines ?? null;
+}
+
+/**
  * Add to the prompt of the selected object; without one, begin an object.
+ *
+ * As SAM is made to be asked, one point or box has candidates, for it may mean several things, and
+ * whatever is added refines the mask that is seen into one. A new box is a new beginning.
  *
  * @param {Work} work
  * @param {{point?: [number, number], positive?: boolean, box?: number[]}} change
@@ -60,14 +82,19 @@ export function maskOf(item) {
 export function prompted(work, { point, positive = true, box }, label) {
   const item = selectedOf(work);
   /** @type {Prompt} */
-  const before = item?.prompt ?? { points: [], labels: [], box: null, multimask: true };
+  const before = item?.prompt ?? EMPTY;
   const prompt = {
-    ...before,
     points: point ? [...before.points, point] : before.points,
     labels: point ? [...before.labels, positive ? 1 : 0] : before.labels,
     box: box ?? before.box,
+    multimask: true,
+    refines: box || !item ? null : seenOf(item),
   };
-  if (item) return changed(work, item.id, { prompt, answer: { masks: null }, hidden: false });
+  prompt.multimask = prompt.points.length + (prompt.box ? 1 : 0) === 1;
+  if (item) {
+    const answer = { masks: null };
+    return changed(work, item.id, { prompt, answer, choice: null, hidden: false });
+  }
   const id = work.next;
   const begun = { id, label, hidden: false, prompt, answer: { masks: null }, choice: null };
   return { items: [...work.items, begun], selected: id, next: id + 1 };
@@ -139,8 +166,8 @@ export function withEverything(work, records, label) {
     id: work.next + index,
     label,
     hidden: false,
-    prompt: { points: [point], labels: [1], box: null, multimask: true },
-    answer: { masks: [{ counts, score }] },
+    prompt: { ...EMPTY, points: [point], labels: [1], multimask: false },
+    answer: { masks: [{ counts, score, id: null }] },
     choice: null,
   }));
   return { items: [...work.items, ...found], selected: null, next: work.next + found.length };
@@ -150,11 +177,25 @@ export function withEverything(work, records, label) {
  * Give the prompt of a request.
  *
  * @param {Prompt} prompt
+ * @returns {Request}
  */
-export function requestOf({ points, labels, box, multimask }) {
+export function requestOf({ points, labels, box, multimask, refines }) {
   return {
     ...(points.length ? { points, labels } : {}),
     ...(box ? { box } : {}),
+    ...(refines?.id ? { mask_id: refines.id } : {}),
     multimask_output: multimask,
+    masks: "all",
   };
+}
+
+/**
+ * Give the prompt that shows what a click would give. Previews come by the dozen, and the server
+ * keeps each mask that it answers with: the best is enough.
+ *
+ * @param {number[]} point
+ * @returns {Request}
+ */
+export function previewOf(point) {
+  return { points: [point], labels: [1], multimask_output: true, masks: "best" };
 }

@@ -72,6 +72,10 @@ class TritonPythonModel:
             step = advance(steps, infer(step, watch))
         return step.result
 
-    def _embedding_of(self, content: bytes) -> NDArray[np.float16] | None:
-        picture = None if self.cache is None else self.cache.get_picture(self.keys.key_of(content))
+    def _embedding_of(
+        self, content: bytes, stated: tuple[int, int] | None
+    ) -> NDArray[np.float16] | None:
+        if self.cache is None:
+            return None
+        picture = self.cache.get_picture(self.keys.key_of(content, stated))
         return None if picture is None else picture.image_embeddings
