@@ -193,7 +193,7 @@ def compile_for(
         fn=attention_kernel,
         signature={**tensors, **dict.fromkeys(constants, "constexpr")},
         constexprs=constants,
-        # Addresses are multiples of 16: PyTorch and TensorRT allocate in lots of 256 bytes and more.
+        # Addresses are multiples of 16: PyTorch and TensorRT allocate in lots of 256 bytes or more.
         attrs={(index,): [["tt.divisibility", 16]] for index in range(len(tensors))},
     )
     options = {

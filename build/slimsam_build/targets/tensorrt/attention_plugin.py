@@ -1,8 +1,8 @@
 """The attention kernel as a plugin of TensorRT whose code lies in the plan.
 
-A quickly deployable plugin, compiled ahead of time (TensorRT 10.9 and later): while a plan is built,
-`tensorrt.plugin` asks Python for the kernel in PTX and for its launch, in terms of the batch. Both
-become part of the plan, and what runs it needs neither Python nor a library of ours.
+A quickly deployable plugin that is compiled ahead of time (TensorRT 10.9 and later): while a plan
+is built, `tensorrt.plugin` asks Python for the kernel in PTX and for its launch, in terms of the
+batch. Both become part of the plan, and what runs it needs neither Python nor a library of ours.
 
 TensorRT passes a kernel its inputs, then scalars, then outputs, and nothing else
 (`tensorrt.plugin.aot_impl`). The attention kernel has no scalars, because those are what differs
@@ -131,22 +131,17 @@ def register() -> None:
         TargetError: this TensorRT has no plugins that are compiled ahead of time.
     """
     trt = importlib.import_module("tensorrt")
-    if not knows_plugins(trt):
-        raise TargetError(
-            f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time; "
-            "10.9 and later have"
-        )
+    if why := missing(trt):
+        raise TargetError(why)
     trtp: Any = importlib.import_module("tensorrt.plugin")
     plugin = f"{DOMAIN}::{NAME}"
 
-    @trtp.register(plugin)
     def shape(
         qkv: trtp.TensorDesc, rel_h: trtp.TensorDesc, rel_w: trtp.TensorDesc
     ) -> trtp.TensorDesc:
         groups, count, _, heads, d = qkv.shape_expr
         return trtp.from_shape_expr((groups, count, heads, d), qkv.dtype)
 
-    @trtp.aot_impl(plugin)
     def launch(
         qkv: trtp.TensorDesc,
         rel_h: trtp.TensorDesc,
@@ -168,13 +163,21 @@ def register() -> None:
         )
         return code.name, code.ptx, params, trtp.SymIntExprs(0)
 
+    trtp.register(plugin)(shape)
+    trtp.aot_impl(plugin)(launch)
 
-def knows_plugins(trt: Any) -> bool:
-    """Whether a module `tensorrt` has plugins that are compiled ahead of time.
 
-    TensorRT-RTX has none of their classes, and aborts the process where a graph has such a node.
+def missing(trt: Any) -> str | None:
+    """Say what a module `tensorrt` lacks for the plugin, or None.
+
+    TensorRT-RTX has none of these classes, and aborts the process where a graph has such a node.
     """
-    return hasattr(trt, "IPluginV3QuickAOTBuild") and hasattr(trt, "QuickPluginCreationRequest")
+    if hasattr(trt, "IPluginV3QuickAOTBuild") and hasattr(trt, "QuickPluginCreationRequest"):
+        return None
+    return (
+        f"TensorRT {trt.__version__} has no plugins that are compiled ahead of time; "
+        "10.9 and later have"
+    )
 
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
