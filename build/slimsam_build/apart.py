@@ -67,7 +67,7 @@ class Apart:
             self._connection.send((function, args, kwargs))
             if not self._connection.poll(seconds):
                 self._process.kill()
-                raise TargetError(f"{function.__name__} took more than {seconds:.0f} s")
+                raise TargetError(f"{function.__name__} took more than {seconds:g} s")
             done, result = self._connection.recv()
         except (EOFError, OSError):
             raise TargetError(f"{function.__name__} died: {_end(self._process)}") from None

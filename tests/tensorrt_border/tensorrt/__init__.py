@@ -74,7 +74,9 @@ class ISymExpr:
 
 DataType = Enum("DataType", "FLOAT HALF BF16 INT8 INT32 INT64 FP8 INT4")
 TensorFormat = Enum("TensorFormat", "LINEAR")
-PluginFieldType = Enum("PluginFieldType", "INT8 INT16 INT32 INT64 FLOAT16 FLOAT32 FLOAT64 CHAR UNKNOWN")
+PluginFieldType = Enum(
+    "PluginFieldType", "INT8 INT16 INT32 INT64 FLOAT16 FLOAT32 FLOAT64 CHAR UNKNOWN"
+)
 PluginArgType = Enum("PluginArgType", "INT")
 PluginArgDataType = Enum("PluginArgDataType", "INT8 INT16 INT32")
 TensorRTPhase = Enum("TensorRTPhase", "BUILD RUNTIME")
@@ -146,9 +148,7 @@ class _Expressions:
     def constant(self, value: int) -> IDimensionExpr:
         return IDimensionExpr(lambda groups: value, True)
 
-    def operation(
-        self, kind: Any, first: IDimensionExpr, second: IDimensionExpr
-    ) -> IDimensionExpr:
+    def operation(self, kind: Any, first: IDimensionExpr, second: IDimensionExpr) -> IDimensionExpr:
         apply = self.OPERATIONS[kind]
         return IDimensionExpr(
             lambda groups: apply(first.value(groups), second.value(groups)),
@@ -234,7 +234,9 @@ class OnnxParser:
         values = {value.name: value.type.tensor_type for value in graph.value_info}
         for node in graph.node:
             if node.domain:
-                given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+                given = {
+                    each.name: onnx.helper.get_attribute_value(each) for each in node.attribute
+                }
                 name, version, space = (
                     node.op_type,
                     given.get("plugin_version", b"").decode(),

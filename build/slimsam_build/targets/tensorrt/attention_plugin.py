@@ -84,44 +84,47 @@ def compile_to_ptx(card: int, dtype: str, heads: int, grid: int, d: int) -> Code
             f"clusters and with at most {MOST_SHARED} bytes of shared memory, Triton wants "
             f"{metadata.num_ctas} blocks in a cluster and {metadata.shared} bytes"
         )
+    # A name for each code, in case that TensorRT looks compiled code up by its name.
+    name = f"{NAME}_{heads}_{grid}_{d}_{dtype}"
     return Code(
-        name=metadata.name,
-        ptx=without_scratch(compiled.asm["ptx"], metadata.name),
+        name=name,
+        ptx=as_tensorrt_launches_it(compiled.asm["ptx"], metadata.name, name),
         programs=-(-(grid * grid) // blocks.queries),
         threads=metadata.num_warps * metadata.warp_size,
         shared=metadata.shared,
     )
 
 
-def without_scratch(ptx: str, name: str) -> str:
-    """Drop the parameters that Triton appends to every kernel, for scratch memory.
+def as_tensorrt_launches_it(ptx: str, entry: str, name: str) -> str:
+    """Rename a kernel, and drop the parameters that Triton appends to each, for scratch memory.
 
     TensorRT passes none, and a launch would read their values from where none are.
 
     Args:
         ptx: Triton's.
-        name: of the kernel's entry.
+        entry: the kernel's name in it.
+        name: its new one.
 
     Raises:
         TargetError: there are fewer than `ARGUMENTS` parameters, or the code reads one of the
             others.
     """
-    entry = re.search(rf"\.entry\s+{re.escape(name)}\s*\(([^)]*)\)", ptx)
-    parameters = [each.strip() for each in entry[1].split(",")] if entry else []
-    dropped = [each.split()[-1] for each in parameters[ARGUMENTS:]]
-    if entry is None or len(parameters) < ARGUMENTS:
+    found = re.search(rf"\.entry\s+{re.escape(entry)}\s*\(([^)]*)\)", ptx)
+    parameters = [each.strip() for each in found[1].split(",")] if found else []
+    if found is None or len(parameters) < ARGUMENTS:
         raise TargetError(
-            f"PTX of {name}: expected {ARGUMENTS} parameters, found {len(parameters)}; "
+            f"PTX of {entry}: expected {ARGUMENTS} parameters, found {len(parameters)}; "
             "use the version of triton in constraints.txt"
         )
-    rest = ptx[entry.end() :]
-    if read := [each for each in dropped if re.search(rf"\b{each}\b", rest)]:
+    code = ptx[found.end() :]
+    dropped = [each.split()[-1] for each in parameters[ARGUMENTS:]]
+    if read := [each for each in dropped if re.search(rf"\b{re.escape(each)}\b", code)]:
         raise TargetError(
-            f"PTX of {name}: expected a kernel that needs no scratch memory, it reads "
+            f"PTX of {entry}: expected a kernel that needs no scratch memory, it reads "
             f"{', '.join(read)}; use the version of triton in constraints.txt"
         )
     kept = ",\n\t".join(parameters[:ARGUMENTS])
-    return f"{ptx[: entry.start(1)]}\n\t{kept}\n{ptx[entry.end(1) :]}"
+    return f"{ptx[: found.start()]}.entry {name}(\n\t{kept}\n){code}"
 
 
 def register() -> None:
@@ -187,11 +190,6 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
         TargetError: but for the plugin's, a node is none that TensorRT's parser takes.
     """
     onnx_target.write(cast(graph, precision), spec, path)
-    model = onnx.load(path)
-    for value in model.graph.value_info:
-        # The exporter has how many groups there were as it traced the graph.
-        value.type.tensor_type.shape.dim[0].Clear()
-    onnx.save(model, path)
     check_for_tensorrt(path, plugins=frozenset({NAME}))
 
 
