@@ -20,7 +20,7 @@ import pytest
 import torch
 from transformers import SamModel
 
-from slimsam_build import attention_rule, random_checkpoint
+from slimsam_build import attention_rule
 from slimsam_build.apart import Apart
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.errors import TargetError
@@ -143,7 +143,7 @@ def test_nvidias_plugin_module_takes_the_plugin_and_asks_for_what_pytorch_launch
             assert expected.pop("arguments") == 4
             assert expected.items() <= found.items()
             assert (found["block_y"], found["block_z"]) == (1, 1)
-            assert 0 < found["shared_mem"] <= attention_plugin.MOST_SHARED
+            assert found["shared_mem"] > 0
     window, _, whole = (layer["name"] for layer in asked)
     assert window == "grid_attention_12_14_16_fp16" and whole == "grid_attention_12_64_16_fp16"
 
@@ -296,19 +296,3 @@ def test_where_the_kernel_is_not_tried(tensorrt: Any, monkeypatch: pytest.Monkey
     capability = (9, 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert refusal(job("fp16")) == "the package triton is not installed"
-
-
-@pytest.fixture(scope="module")
-def small() -> SamModel:
-    """A layer of windows and a global one, as small as the contract lets an encoder be."""
-    settings = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 1,
-        "mlp_dim": 32,
-        "global_attn_indexes": [1],
-        "window_size": 32,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(random_checkpoint.GEOMETRIES, "small", settings)
-        return random_checkpoint.random_checkpoint("small")

@@ -36,9 +36,6 @@ PTX_VERSIONS: Final = {80: 80, 100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """By compute capability, both times ten: the first that has the card (PTX ISA, release notes), but
 8.0, CUDA 12.0's, at least. Triton's own are its assembler's, which drivers of the time do not take;
 and a driver is what compiles the plan's code."""
-MOST_SHARED: Final = 48 * 1024
-"""Bytes of shared memory that a kernel may have without asking for it (CUDA C++ Programming
-Guide); nothing says that TensorRT asks."""
 
 
 class Code(NamedTuple):
@@ -78,12 +75,6 @@ def compile_to_ptx(card: int, dtype: str, heads: int, grid: int, d: int) -> Code
     version = PTX_VERSIONS[max(known for known in PTX_VERSIONS if known <= card)]
     compiled = compile_for(card, dtype, heads, grid, d, blocks, version)
     metadata = compiled.metadata
-    if metadata.num_ctas != 1 or metadata.shared > MOST_SHARED:
-        raise TargetError(
-            f"the attention kernel for compute capability {card / 10}: expected a launch without "
-            f"clusters and with at most {MOST_SHARED} bytes of shared memory, Triton wants "
-            f"{metadata.num_ctas} blocks in a cluster and {metadata.shared} bytes"
-        )
     # A name for each code, in case that TensorRT looks compiled code up by its name.
     name = f"{NAME}_{heads}_{grid}_{d}_{dtype}"
     return Code(
