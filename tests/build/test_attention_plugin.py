@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import re
@@ -25,7 +26,11 @@ from slimsam_build.apart import Apart
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.errors import TargetError
 from slimsam_build.graphs.fused_encoder import FusedVisionAttention
-from slimsam_build.graphs.plugin_encoder import PluginEncoder, PluginVisionAttention
+from slimsam_build.graphs.plugin_encoder import (
+    GridAttentionNode,
+    PluginEncoder,
+    PluginVisionAttention,
+)
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Job
 from slimsam_build.targets.tensorrt import (
@@ -296,3 +301,52 @@ def test_where_the_kernel_is_not_tried(tensorrt: Any, monkeypatch: pytest.Monkey
     capability = (9, 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert refusal(job("fp16")) == "the package triton is not installed"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("grid", "groups", "d"), [(14, 25, 16), (64, 2, 16), (14, 3, 64)])
+def test_a_card_computes_it_as_tensorrt_launches_it(
+    grid: int, groups: int, d: int, dtype: torch.dtype
+) -> None:
+    """The plan's code, by the driver: three inputs, an output, and nothing else."""
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no GPU")
+    if reason := attention_rule.refusal(torch.device("cuda"), dtype, d):
+        pytest.skip(reason)
+    card = attention_rule.this_card(torch.device("cuda"))
+    name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    code = attention_plugin.compile_to_ptx(card, name, 12, grid, d)
+    random = torch.Generator("cuda").manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random, device="cuda").to(dtype)
+
+    qkv = normal(groups, grid * grid, 3, 12, d)
+    qkv[:, :, 0] *= d**-0.5
+    rel_h, rel_w = normal(grid, grid, groups, 12, grid), normal(grid, groups, 12, grid, grid)
+    out = torch.full((groups, grid * grid, 12, d), torch.nan, dtype=dtype, device="cuda")
+    expected = GridAttentionNode.apply(*(each.float() for each in (qkv, rel_h, rel_w)))
+    launch(code, (code.programs, 12, groups), [qkv, rel_h, rel_w, out])
+    error = (out.float() - expected).abs().max() / expected.abs().max()
+    assert error < {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
+
+
+def launch(
+    code: attention_plugin.Code, programs: tuple[int, int, int], tensors: list[torch.Tensor]
+) -> None:
+    """Have the driver compile and start a kernel, and wait for it."""
+    driver = ctypes.CDLL("libcuda.so.1")
+
+    def done(status: int) -> None:
+        assert status == 0, f"CUDA error {status}"
+
+    torch.cuda.synchronize()  # the inputs are there, and a context is
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    done(driver.cuModuleLoadData(ctypes.byref(module), code.ptx.encode()))
+    done(driver.cuModuleGetFunction(ctypes.byref(function), module, code.name.encode()))
+    pointers = [ctypes.c_void_p(each.data_ptr()) for each in tensors]
+    arguments = (ctypes.c_void_p * len(pointers))(*(ctypes.addressof(each) for each in pointers))
+    sizes = (*programs, code.threads, 1, 1, code.shared)
+    done(driver.cuLaunchKernel(function, *map(ctypes.c_uint, sizes), None, arguments, None))
+    torch.cuda.synchronize()
+    done(driver.cuModuleUnload(module))

@@ -4,9 +4,9 @@ A quickly deployable plugin that is compiled ahead of time (TensorRT 10.9 and la
 is built, `tensorrt.plugin` asks Python for the kernel in PTX and for its launch, in terms of the
 batch. Both become part of the plan, and what runs it needs neither Python nor a library of ours.
 
-TensorRT passes a kernel its inputs, then scalars, then outputs, and nothing else
-(`tensorrt.plugin.aot_impl`). The attention kernel has no scalars, because those are what differs
-between its releases; how many images or windows there are it reads from the launch.
+TensorRT passes a kernel its inputs, then scalars, then outputs (`tensorrt.plugin.aot_impl`), and
+nothing else. The attention kernel has no scalars: how many images or windows there are it reads
+from the launch.
 """
 
 # Without postponed annotations: `tensorrt.plugin` reads the types of a plugin's arguments.
@@ -34,8 +34,8 @@ DTYPES: Final = {"HALF": "fp16", "BF16": "bf16"}
 """Triton's names of TensorRT's types."""
 PTX_VERSIONS: Final = {80: 80, 100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 """By compute capability, both times ten: the first that has the card (PTX ISA, release notes), but
-8.0, CUDA 12.0's, at least. Triton's own are its assembler's, which drivers of the time do not take;
-and a driver is what compiles the plan's code."""
+8.0, CUDA 12.0's, at least. Triton itself writes the newest that its assembler knows, and what
+compiles the plan's code may be older."""
 
 
 class Code(NamedTuple):
