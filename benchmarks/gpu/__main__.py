@@ -57,7 +57,11 @@ def main() -> int:
         help=f"of {', '.join(names)}; default: all",
     )
     parser.add_argument(
-        "--limit", type=float, default=120, metavar="SECONDS", help="of a step; default: 120"
+        "--limit",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="of a step; of plans, three times as much; default: 120",
     )
     parser.add_argument(
         "--largest", type=int, default=1024, metavar="COUNT",
@@ -90,7 +94,7 @@ def main() -> int:
                 outcome = IN_PART if figures.get("not done") else DONE
                 write(path, {"outcome": outcome, "figures": figures, **about(options.device)})
             else:
-                undone = attempt(step, setting, options.limit, sys.argv[1:])
+                undone = attempt(step, setting, step.limits * options.limit, sys.argv[1:])
                 if undone is not None:
                     write(path, undone)
             kept = read(path)

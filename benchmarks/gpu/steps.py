@@ -28,6 +28,7 @@ class Step:
         needs: packages that it imports.
         card: whether it says nothing without a card.
         after: a step whose plans it needs.
+        limits: how many times a step's limit it may take.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Step:
     needs: Sequence[str] = ()
     card: bool = True
     after: str | None = None
+    limits: int = 1
 
     def run(self, setting: Setting) -> dict[str, Any]:
         """Do it; give its figures as plain data."""
@@ -78,7 +80,8 @@ FP16: Final = {"precision": "fp16"}
 STEPS: Final = (
     Step("peak", "products of matrices", graph_steps.peak),
     *_graphs("fp16", (1, 8)),
-    Step("plan", "TensorRT's plans, built and gated", "plan", FP16, BUILDING, card=False),
+    # The encoder's twice, with the attention kernel and without.
+    Step("plan", "TensorRT's plans, built and gated", "plan", FP16, BUILDING, card=False, limits=3),
     Step(
         "plan-times", "TensorRT's plans", "plan_times", FP16, (*BUILDING, "tensorrt"), after="plan"
     ),
