@@ -83,18 +83,21 @@ def choose(job: Job, folder: Path, plain: Run, gate: Gate) -> Chosen:
     except ParityError as error:
         measured = error
     found: WithKernel | None = None
+    kept = False
     try:
         found = _try_kernel(job, path, place, gate)
+        why = f"with it the plan was not faster: {found}"
         if isinstance(measured, ParityError) or found.faster:
             path.replace(place)
-            return _chosen(job, found.measured, found, "kernel", str(found))
-        why = f"with it the plan was not faster: {found}"
+            kept = True
     # Whatever goes wrong with a plan that nobody needs must not end the build.
     except Exception as error:
         why = str(error) if isinstance(error, BuildError) else reason(error)
     finally:
         path.unlink(missing_ok=True)
         path.with_suffix(".onnx").unlink(missing_ok=True)
+    if found is not None and kept:
+        return _chosen(job, found.measured, found, "kernel", str(found))
     if isinstance(measured, ParityError):
         raise measured
     return _chosen(job, measured, found, "plain", why)
