@@ -88,31 +88,10 @@ def compile_case(case: Case, blocks: Blocks | None = None) -> Code:
         case: for what.
         blocks: others than the kernel's own.
     """
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from slimsam_build.attention_kernel import attention_kernel, sizes
+    from slimsam_build.attention_kernel import compile_for
 
     blocks = blocks or case.blocks
-    constants = sizes(case.grid, HEADS, case.width, blocks.queries)
-    tensors = ("qkv", "rel_h", "rel_w", "out")
-    source = ASTSource(
-        fn=attention_kernel,
-        signature={
-            **dict.fromkeys(tensors, f"*{case.dtype}"),
-            "groups": "i32",
-            **dict.fromkeys(constants, "constexpr"),
-        },
-        constexprs=constants,
-        # As PyTorch allocates them.
-        attrs={(index,): [["tt.divisibility", 16]] for index in range(len(tensors))},
-    )
-    compiled = triton.compile(
-        source,
-        target=GPUTarget("cuda", case.card, 32),
-        options={"num_warps": blocks.warps, "num_stages": blocks.stages},
-    )
+    compiled = compile_for(case.card, case.dtype, HEADS, case.grid, case.width, blocks)
     usage = _usage(compiled.asm["cubin"])
     registers, shared = usage["REG"], compiled.metadata.shared
     return Code(

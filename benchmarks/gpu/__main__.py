@@ -57,7 +57,11 @@ def main() -> int:
         help=f"of {', '.join(names)}; default: all",
     )
     parser.add_argument(
-        "--limit", type=float, default=120, metavar="SECONDS", help="of a step; default: 120"
+        "--limit",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="of a step; of plans, three times as much; default: 120",
     )
     parser.add_argument(
         "--largest", type=int, default=1024, metavar="COUNT",

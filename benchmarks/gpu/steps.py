@@ -97,9 +97,10 @@ STEPS: Final = (
         {"precision": "fp16", "stage": "decode", "sizes": (1, 8, 64)}, ("triton",), limits=2,
     ),
     *_graphs("fp16", (1, 8)),
+    # The encoder's twice, with the attention kernel and without.
     Step(
         "plan", "TensorRT's plans, built and gated", "build_steps.plan",
-        FP16, BUILDING, card=False,
+        FP16, BUILDING, card=False, limits=3,
     ),
     Step(
         "plan-times", "TensorRT's plans", "build_steps.plan_times",

@@ -16,11 +16,15 @@ the kernel does not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
 from slimsam_build.attention_rule import Blocks, find_blocks, this_card
 
@@ -33,7 +37,6 @@ def attention_kernel(
     rel_h,
     rel_w,
     out,
-    groups,
     HEADS: tl.constexpr,
     GRID: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -43,12 +46,13 @@ def attention_kernel(
 ):
     """Attend from a block of queries of one head and group to all keys; see `grid_attention`.
 
+    It is launched for (blocks, HEADS, groups), where a group is an image or a window.
+
     Args:
         qkv: (groups, GRID * GRID, 3, HEADS, WIDTH + REST).
         rel_h: (GRID query rows, GRID key rows, groups, HEADS, GRID query columns).
         rel_w: (GRID query columns, groups, HEADS, GRID query rows, GRID key columns).
         out: (groups, GRID * GRID, HEADS, WIDTH + REST).
-        groups: how many images or windows.
         HEADS: how many heads.
         GRID: side of the grid of tokens.
         COLUMNS: GRID, padded to a power of 2 of at least 16.
@@ -57,6 +61,8 @@ def attention_kernel(
         BLOCK: queries of one program, a power of 2.
     """
     block, head, group = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    # From the launch, not an argument: inputs, then outputs, are what TensorRT passes in any case.
+    groups = tl.num_programs(2)
     CHANNELS: tl.constexpr = WIDTH + REST
     STEP: tl.constexpr = 3 * HEADS * CHANNELS  # from a token to the next
     query = block * BLOCK + tl.arange(0, BLOCK)
@@ -142,7 +148,6 @@ def attend_in_blocks(qkv: Tensor, rel_h: Tensor, rel_w: Tensor, blocks: Blocks) 
         rel_h.contiguous(),
         rel_w.contiguous(),
         out,
-        groups,
         **sizes(grid, heads, d, blocks.queries),
         num_warps=blocks.warps,
         num_stages=blocks.stages,
@@ -161,3 +166,43 @@ def sizes(grid: int, heads: int, d: int, queries: int) -> dict[str, int]:
         "REST": d - width,
         "BLOCK": queries,
     }
+
+
+def compile_for(
+    card: int,
+    dtype: str,
+    heads: int,
+    grid: int,
+    d: int,
+    blocks: Blocks,
+    ptx_version: int | None = None,
+) -> Any:
+    """Compile the kernel for a card that need not be there.
+
+    Args:
+        card: its compute capability, times ten.
+        dtype: of the tensors, in Triton's spelling: "fp16" or "bf16".
+        heads: how many.
+        grid: side of the grid of tokens.
+        d: channels of a head.
+        blocks: how it is cut up.
+        ptx_version: of NVIDIA's intermediate code, times ten; None leaves Triton's own.
+
+    Returns:
+        Triton's `CompiledKernel`: `asm` has "ptx" and "cubin", `metadata` its launch.
+    """
+    constants = sizes(grid, heads, d, blocks.queries)
+    tensors = dict.fromkeys(("qkv", "rel_h", "rel_w", "out"), f"*{dtype}")
+    source = ASTSource(
+        fn=attention_kernel,
+        signature={**tensors, **dict.fromkeys(constants, "constexpr")},
+        constexprs=constants,
+        # Addresses are multiples of 16: PyTorch and TensorRT allocate in lots of 256 bytes or more.
+        attrs={(index,): [["tt.divisibility", 16]] for index in range(len(tensors))},
+    )
+    options = {
+        "num_warps": blocks.warps,
+        "num_stages": blocks.stages,
+        "ptx_version": ptx_version,
+    }
+    return triton.compile(source, target=GPUTarget("cuda", card, 32), options=options)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from transformers import SamModel
 
 from slimsam_build import checkpoints, masks_parity, parity
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.errors import BuildError, ParityError
-from slimsam_build.machine import this_machine
+from slimsam_build.machine import Machine, this_machine
 from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Measured
 from slimsam_build.report import make_report, write_report
@@ -20,7 +21,7 @@ from slimsam_build.repository import built_models, cannot_write, check_repositor
 from slimsam_build.scratch import Scratch, open_scratch
 from slimsam_build.served_info import write_info
 from slimsam_build.targets import find_target
-from slimsam_build.targets.target import Finish, Job, Run, Target
+from slimsam_build.targets.target import Chosen, Finish, Job, Run, Target
 from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, INFO, MASKS, ModelSpec
 
 Folders = dict[ModelSpec, Path]
@@ -204,15 +205,24 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
     encoder, decoder = (
         finish.load(job, spec, folders[spec] / finish.artifact) for spec in (ENCODER, DECODER)
     )
-    measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
-    parity.check(measured.figures, job.precision, job.target.bounds)
+
+    def gate(encoder: Run) -> Measured:
+        measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
+        parity.check(measured.figures, job.precision, job.target.bounds)
+        return measured
+
+    if finish.choose is None:
+        chosen = Chosen(gate(encoder), {})
+    else:
+        chosen = finish.choose(job, folders[ENCODER], encoder, gate)
     masks = None
     if MASKS in folders:
         masks = _checked(finish.load(job, MASKS, folders[MASKS] / finish.artifact))
     _copy_decoder(folders, (finish.artifact,))
     # With the exported files, so that `check` finds an artifact that a later export has overtaken.
-    _report(job, folders, (finish.artifact, *job.target.files), measured, masks, bound=True)
-    return measured
+    files = (finish.artifact, *job.target.files)
+    _report(job, folders, files, chosen.measured, masks, this_machine(), chosen.report)
+    return chosen.measured
 
 
 def _copy_decoder(folders: Folders, files: tuple[str, ...]) -> None:
@@ -227,11 +237,14 @@ def _report(
     files: tuple[str, ...],
     measured: Measured,
     masks: MasksMeasured | None,
-    bound: bool = False,
+    machine: Machine | None = None,
+    of_encoder: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a report beside the first of an artifact's files, of each model."""
-    machine = this_machine() if bound else None
     for spec, folder in folders.items():
         paths = [folder / name for name in files]
         found = masks if spec == MASKS and masks is not None else measured
-        write_report(make_report(job, spec, found, paths, machine), folder / f"{files[0]}.json")
+        report = make_report(job, spec, found, paths, machine)
+        if spec == ENCODER and of_encoder is not None:
+            report |= of_encoder
+        write_report(report, folder / f"{files[0]}.json")

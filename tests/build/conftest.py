@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from transformers import SamModel
 
-from slimsam_build.random_checkpoint import random_checkpoint
+from slimsam_build.random_checkpoint import GEOMETRIES, random_checkpoint
 
 LAYERS = 3
 """Two of windowed attention, and one of global attention: all kinds that there are."""
@@ -27,3 +27,19 @@ def shallow() -> Callable[[str], SamModel]:
         return models[geometry]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def small() -> SamModel:
+    """A layer of windows and a global one, as small as the contract lets an encoder be."""
+    settings = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "mlp_dim": 32,
+        "global_attn_indexes": [1],
+        "window_size": 32,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GEOMETRIES, "small", settings)
+        return random_checkpoint("small")

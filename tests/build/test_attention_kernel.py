@@ -11,10 +11,10 @@ import pytest
 import torch
 from interpreted import Array
 from numpy.typing import NDArray
-from transformers import SamConfig
+from transformers import SamConfig, SamModel
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
-from slimsam_build import parity, random_checkpoint
+from slimsam_build import parity
 from slimsam_build.graphs import FusedDecoder
 from slimsam_client.contract import DECODER, Arrays
 
@@ -131,27 +131,13 @@ def test_it_is_the_attention_of_sam_model(
     assert error(found, expected.reshape(rows.shape).double().numpy()) < 1e-5
 
 
-def test_the_encoder_passes_the_gate(
-    pool: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A layer of windows and a global one, as small as the contract lets an encoder be."""
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 1,
-        "mlp_dim": 32,
-        "global_attn_indexes": [1],
-        "window_size": 32,
-    }
-    monkeypatch.setitem(random_checkpoint.GEOMETRIES, "small", small)
-    model = random_checkpoint.random_checkpoint("small")
-
+def test_the_encoder_passes_the_gate(pool: ProcessPoolExecutor, small: SamModel) -> None:
     def encode(arrays: Arrays) -> Arrays:
         given = arrays["image"], arrays["input_size"]
-        embeddings = pool.submit(interpreted.encoder, model, *given).result()
+        embeddings = pool.submit(interpreted.encoder, small, *given).result()
         return {"image_embeddings": embeddings}
 
-    decoder = FusedDecoder(model).eval()
+    decoder = FusedDecoder(small).eval()
 
     def decode(arrays: Arrays) -> Arrays:
         outputs = decoder(*(torch.from_numpy(arrays[each.name]) for each in DECODER.inputs))
@@ -159,5 +145,5 @@ def test_the_encoder_passes_the_gate(
             each.name: output.numpy() for each, output in zip(DECODER.outputs, outputs, strict=True)
         }
 
-    measured = parity.measure(encode, decode, model, batches=True)
+    measured = parity.measure(encode, decode, small, batches=True)
     parity.check(measured.figures, "fp32")

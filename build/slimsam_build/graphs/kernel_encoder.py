@@ -5,10 +5,15 @@ See `slimsam_build.attention_kernel`: the biases of all pairs of tokens are neve
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from slimsam_build.attention_rule import refusal
 from slimsam_build.graphs.fused_encoder import FusedEncoder, FusedVisionAttention, FusedVisionBlock
+
+GridAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What computes what `slimsam_build.attention_kernel.grid_attention` does."""
 
 
 class KernelVisionAttention(FusedVisionAttention):
@@ -20,20 +25,23 @@ class KernelVisionAttention(FusedVisionAttention):
             return super().forward(tokens)
         from slimsam_build.attention_kernel import grid_attention  # needs the package `triton`
 
+        return self.attend_by(grid_attention, tokens)
+
+    def attend_by(self, grid_attention: GridAttention, tokens: Tensor) -> Tensor:
+        """Attend by one operation over queries, keys, values and both tables of positions."""
         n, heads, d = self.grid, self.heads, self.head_dim
         qkv = self.qkv(tokens).reshape(-1, n * n, 3, heads, d)
         # (grid row, grid column, G, heads, d); both products are of matrices, without a copy for
-        # every head.
+        # every head. Every size but one is a number, so that an exporter writes constants.
         query = qkv.select(2, 0).reshape(-1, n, n, heads, d).permute(1, 2, 0, 3, 4)
-        groups = query.shape[2]
         by_row = query.permute(0, 2, 3, 1, 4).reshape(n, -1, d)
         rel_h = self.rel_pos_h.transpose(1, 2) @ by_row.transpose(1, 2)
         by_column = query.permute(1, 2, 3, 0, 4).reshape(n, -1, d)
         rel_w = by_column @ self.rel_pos_w
         attended = grid_attention(
             qkv,
-            rel_h.reshape(n, n, groups, heads, n),
-            rel_w.reshape(n, groups, heads, n, n),
+            rel_h.reshape(n, n, -1, heads, n),
+            rel_w.reshape(n, -1, heads, n, n),
         )
         return self.proj(attended.reshape(-1, n * n, heads * d))
 

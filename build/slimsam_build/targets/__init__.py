@@ -21,7 +21,12 @@ from slimsam_build.graphs import (
 from slimsam_build.repository import ARTIFACTS
 from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
 from slimsam_build.targets.target import Finish, Graphs, Target
-from slimsam_build.targets.tensorrt import export as tensorrt_export, plan, rehearsal
+from slimsam_build.targets.tensorrt import (
+    attention_choice,
+    export as tensorrt_export,
+    plan,
+    rehearsal,
+)
 from slimsam_client.contract import DECODER, ENCODER, MASKS
 from slimsam_client.parity.figures import Figures
 
@@ -116,6 +121,7 @@ TARGETS: Final[dict[str, Target]] = {
                 build=plan.build_plan,
                 load=plan.load_plan,
                 rehearse=rehearsal.rehearse_job,
+                choose=attention_choice.choose,
             ),
         ),
     )

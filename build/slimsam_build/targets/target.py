@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,13 +17,16 @@ from transformers import SamModel
 
 from slimsam_build import parity
 from slimsam_build.checkpoints import Checkpoint
-from slimsam_build.parity import Run as Run
+from slimsam_build.parity import Measured, Run as Run
 from slimsam_build.repository import VERSION, max_batch_size
 from slimsam_client.contract import MASKS, ModelSpec
 from slimsam_client.parity.figures import Figures
 
 Graphs = Mapping[ModelSpec, Callable[[SamModel], nn.Module]]
 """What makes the graph of each model of a checkpoint, the encoder's first."""
+
+Gate = Callable[[Run], Measured]
+"""Measures an encoder beside the checkpoint; raises a `ParityError` where it misses the bounds."""
 
 
 def never() -> bool:
@@ -98,6 +102,9 @@ class Finish:
         load: loads it for a job and a model, from its path.
         rehearse: says, by the job's log, what can be known of it on a machine that lacks something,
             for a job, a model and the exported file.
+        choose: puts another encoder in the place of the one that was built, if it is better, for a
+            job, the folder of both, the one that was built, loaded, and the gate; None: there is no
+            other.
     """
 
     artifact: str
@@ -105,6 +112,20 @@ class Finish:
     build: Callable[[Job, ModelSpec, Path, Path], None]
     load: Callable[[Job, ModelSpec, Path], Run]
     rehearse: Callable[[Job, ModelSpec, Path], None] | None = None
+    choose: Callable[[Job, Path, Run, Gate], Chosen] | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which encoder was kept.
+
+    Attributes:
+        measured: by the gate.
+        report: what its report says of the choice.
+    """
+
+    measured: Measured
+    report: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,12 @@ MOST_DIMS: Final = 8
 """Dims of a tensor, at most (nvinfer1::Dims::MAX_DIMS)."""
 
 
-def check_for_tensorrt(path: Path) -> None:
+def check_for_tensorrt(path: Path, plugins: frozenset[str] = frozenset()) -> None:
     """Check an ONNX file against what TensorRT's parser takes.
+
+    Args:
+        path: of the file.
+        plugins: names of nodes that plugins take.
 
     Raises:
         TargetError: an operator is not supported, a shape depends on values, a tensor has too many
@@ -52,7 +56,7 @@ def check_for_tensorrt(path: Path) -> None:
     """
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     problems = []
-    unknown = sorted({node.op_type for node in graph.node} - OPERATORS)
+    unknown = sorted({node.op_type for node in graph.node} - OPERATORS - plugins)
     if unknown:
         problems.append(f"operators {', '.join(unknown)}")
     problems += [f"shape of {name} computed from values" for name in _value_shapes(graph)]

@@ -142,13 +142,14 @@ OnDevice = Callable[..., tuple[torch.Tensor, ...]]
 def load_plan(job: Job, spec: ModelSpec, path: Path) -> Run:
     """Load a plan on the GPU, to run on arrays with the first profile that fits."""
     execute = load_on_device(path, spec, job.max_batch_size(spec))
+    return lambda arrays: run_on_arrays(execute, spec, arrays)
 
-    def run(arrays: Arrays) -> Arrays:
-        given = [torch.from_numpy(arrays[tensor.name]).cuda() for tensor in spec.inputs]
-        found = execute(*given)
-        return {t.name: o.cpu().numpy() for t, o in zip(spec.outputs, found, strict=True)}
 
-    return run
+def run_on_arrays(execute: OnDevice, spec: ModelSpec, arrays: Arrays) -> Arrays:
+    """Run a loaded plan on arrays of the host."""
+    given = [torch.from_numpy(arrays[tensor.name]).cuda() for tensor in spec.inputs]
+    found = execute(*given)
+    return {t.name: o.cpu().numpy() for t, o in zip(spec.outputs, found, strict=True)}
 
 
 def load_on_device(path: Path, spec: ModelSpec, max_batch_size: int) -> OnDevice:

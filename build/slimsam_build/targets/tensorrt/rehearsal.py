@@ -21,9 +21,10 @@ from typing import Any, Final
 
 from slimsam_build.errors import TargetError, one_line
 from slimsam_build.targets.target import Job
+from slimsam_build.targets.tensorrt.attention_plugin import needs_plugin
 from slimsam_build.targets.tensorrt.builder import Recipe, build_serialized
 from slimsam_build.targets.tensorrt.plan import profile_shapes
-from slimsam_client.contract import ModelSpec
+from slimsam_client.contract import ENCODER, ModelSpec
 
 MODULE: Final = "tensorrt_rtx_bindings"
 PACKAGES: Final = "tensorrt-rtx-cu12-bindings and tensorrt-rtx-cu12-libs"
@@ -110,6 +111,11 @@ def rehearse_job(job: Job, spec: ModelSpec, onnx_path: Path) -> None:
         spec: the model.
         onnx_path: made by target `tensorrt`.
     """
+    if spec == ENCODER:
+        job.log(
+            f"{spec.name}: not tried without a GPU and TensorRT: a plan with the attention kernel, "
+            "which is kept where it is faster"
+        )
     if reason := missing():
         job.log(f"{spec.name}: not tried with NVIDIA's builder: {reason}")
         return
@@ -145,8 +151,14 @@ def rehearse(recipe: Recipe) -> Rehearsed:
         recipe: what is built.
 
     Raises:
-        TargetError: the parser or the builder refuses the graph, with their reasons.
+        TargetError: the parser or the builder refuses the graph, with their reasons; or it has the
+            attention plugin's nodes.
     """
+    if needs_plugin(recipe.onnx_path):
+        raise TargetError(
+            f"{recipe.onnx_path}: expected a graph without plugins, found the attention kernel's, "
+            "on which TensorRT-RTX would abort this process; rehearse the plan without it"
+        )
     trt: Any = importlib.import_module(MODULE)
     heard: list[tuple[str, str]] = []
 
