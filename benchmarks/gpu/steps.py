@@ -28,8 +28,8 @@ class Step:
         arguments: of it, besides the setting.
         needs: packages that it imports.
         card: whether it says nothing without a card.
-        limits: how many times a step's limit it may take.
         after: a step whose plans it needs.
+        limits: how many times a step's limit it may take.
     """
 
     name: str
