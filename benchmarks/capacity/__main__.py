@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.capacity.check import HEADER, Level, compare, rows
+from benchmarks.capacity.metrics import metric_series
 from benchmarks.capacity.plan import add_plan_options, print_plan
 from benchmarks.capacity.shape import read_shape
 from benchmarks.capacity.times import TimesError, write_times
@@ -82,7 +83,7 @@ def parse() -> argparse.Namespace:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Measure, print a table, write the file; 1 if a bound is missed in a row that counts."""
+    """Measure, print a table, write the files."""
     levels = [Level(clicks, share) for clicks in options.clicks for share in options.shares]
     print(f"load of the machine: {os.getloadavg()[0]:.2f}", flush=True)
     found = []
@@ -102,6 +103,8 @@ def run_check(options: argparse.Namespace) -> int:
                 f"{run.others:.0%}, load {run.load:.2f}",
                 flush=True,
             )
+        series = metric_series(server)
+        print(f"{series} series of metrics")
     table = rows([run for _, run in found])
     print(HEADER, *table, sep="\n")
     machine = this_machine()
@@ -116,6 +119,7 @@ def run_check(options: argparse.Namespace) -> int:
         "machine": asdict(machine),
         "versions": versions(),
         "seconds": options.seconds,
+        "metric_series": series,
         "rows": [{**asdict(row), "ratio": row.ratio} for row in table],
         "runs": [asdict(run) for _, run in found],
     }
@@ -123,10 +127,10 @@ def run_check(options: argparse.Namespace) -> int:
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(path)
     missed = [said for row in table if row.counts for said in row.missed()]
-    print(*missed, sep="\n")
     if not any(row.counts for row in table):
-        print("others took too much of the machine for any row to count")
-    return 1 if missed else 0
+        missed = ["expected a row that counts, got none: others took too much of the machine"]
+    print(*missed, sep="\n")
+    return 1 if options.strict and missed else 0
 
 
 if __name__ == "__main__":

@@ -144,10 +144,15 @@ class Outcome:
 
 
 class Ring:
-    """A consistent hash: each replica has points on a ring, and a picture the next one's."""
+    """A consistent hash: each replica has points on a ring, and a picture the next one's.
 
-    def __init__(self, replicas: int) -> None:
-        each = -(-RING_POINTS // replicas)
+    Args:
+        replicas: how many.
+        least: points of all of them together, at least; each has as many as the others.
+    """
+
+    def __init__(self, replicas: int, least: int = RING_POINTS) -> None:
+        each = -(-least // replicas)
         points = sorted(
             (_hash(f"{replica} {point}"), replica)
             for replica in range(replicas)
