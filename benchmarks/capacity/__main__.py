@@ -20,11 +20,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.capacity.check import HEADER, Level, compare, rows
+from benchmarks.capacity.check import HEADER, Level, Run, compare, rows
 from benchmarks.capacity.metrics import metric_series
 from benchmarks.capacity.plan import add_plan_options, print_plan
 from benchmarks.capacity.shape import read_shape
-from benchmarks.capacity.times import TimesError, write_times
+from benchmarks.capacity.times import Times, TimesError, write_times
 from benchmarks.checkpoints import add_model_options, checkpoint
 from benchmarks.machine import this_machine, versions
 from benchmarks.repository import built_repository
@@ -72,6 +72,10 @@ def parse() -> argparse.Namespace:
         "--patience", type=float, default=0,
         help="seconds to wait for a quiet machine, and to repeat runs; default: %(default)s",
     )  # fmt: skip
+    add(
+        "--strict", action="store_true",
+        help="end with status 1 when a bound is missed, or no row counts",
+    )  # fmt: skip
     add("--results", type=Path, default=RESULTS, help="directory of the results")
     check.set_defaults(run=run_check)
     options = parser.parse_args()
@@ -86,7 +90,7 @@ def run_check(options: argparse.Namespace) -> int:
     """Measure, print a table, write the files."""
     levels = [Level(clicks, share) for clicks in options.clicks for share in options.shares]
     print(f"load of the machine: {os.getloadavg()[0]:.2f}", flush=True)
-    found = []
+    found: list[tuple[Times, Run]] = []
     with (
         built_repository(checkpoint(options.checkpoint), options.target) as repository,
         EmbeddedServer(repository, options.target) as server,
@@ -103,15 +107,23 @@ def run_check(options: argparse.Namespace) -> int:
                 f"{run.others:.0%}, load {run.load:.2f}",
                 flush=True,
             )
-        series = metric_series(server)
-        print(f"{series} series of metrics")
+            # After each run, or hours of waiting for a quiet machine are lost with the last one.
+            path = write_results(found, metric_series(server), options)
     table = rows([run for _, run in found])
-    print(HEADER, *table, sep="\n")
+    print(HEADER, *table, path, sep="\n")
+    missed = [said for row in table if row.counts for said in row.missed()]
+    if not any(row.counts for row in table):
+        missed = ["expected a row that counts, got none: others took too much of the machine"]
+    print(*missed, sep="\n")
+    return 1 if options.strict and missed else 0
+
+
+def write_results(found: list[tuple[Times, Run]], series: int, options: argparse.Namespace) -> Path:
+    """Write the figures, and the lone requests of the run in which others took the least."""
     machine = this_machine()
     name = f"{Path(options.checkpoint).name}-{options.target}"
-    directory = options.results / machine.file_name
+    directory: Path = options.results / machine.file_name
     directory.mkdir(parents=True, exist_ok=True)
-    # Lone requests of the run in which others took the least.
     times, _ = min(found, key=lambda pair: pair[1].others)
     times = replace(times, name=f"{name} on {machine.processor}, {machine.cores} cores")
     write_times(times, directory / f"{name}-times.json")
@@ -120,17 +132,12 @@ def run_check(options: argparse.Namespace) -> int:
         "versions": versions(),
         "seconds": options.seconds,
         "metric_series": series,
-        "rows": [{**asdict(row), "ratio": row.ratio} for row in table],
+        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows([run for _, run in found])],
         "runs": [asdict(run) for _, run in found],
     }
     path = directory / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
-    print(path)
-    missed = [said for row in table if row.counts for said in row.missed()]
-    if not any(row.counts for row in table):
-        missed = ["expected a row that counts, got none: others took too much of the machine"]
-    print(*missed, sep="\n")
-    return 1 if options.strict and missed else 0
+    return path
 
 
 if __name__ == "__main__":

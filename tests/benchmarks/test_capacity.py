@@ -476,7 +476,7 @@ def test_what_is_within_the_bounds(runs: list[Run], counts: bool, missed: int) -
 
 def test_a_check(run_benchmark: Callable[..., str], tmp_path: Path) -> None:
     """What it finds depends on what else runs here: not asked for."""
-    options = ("--clicks", 2, "--shares", 0.3, "--seconds", 3, "--rounds", 1, "--requests", 2)
+    options = ("--clicks", 2, "--shares", 0.3, "--seconds", 2, "--rounds", 1, "--requests", 1)
     run_benchmark("capacity", "check", *options, "--results", tmp_path)
     (path,) = tmp_path.glob("*/demo-openvino.json")
     report = json.loads(path.read_text())
