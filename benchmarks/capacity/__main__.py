@@ -28,7 +28,9 @@ from benchmarks.capacity.times import Times, TimesError, write_times
 from benchmarks.checkpoints import add_model_options, checkpoint
 from benchmarks.machine import this_machine, versions
 from benchmarks.repository import built_repository
-from slimsam_server import EmbeddedServer
+from slimsam_build.errors import BuildError
+from slimsam_client import SlimSamError
+from slimsam_server import EmbeddedServer, ServerError
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "capacity"
 
@@ -38,7 +40,7 @@ def main() -> int:
     options = parse()
     try:
         return int(options.run(options))
-    except TimesError as error:
+    except (TimesError, BuildError, ServerError, SlimSamError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.capacity.sessions import Users, draw_sessions
 from benchmarks.capacity.shape import ServerShape, read_shape
-from benchmarks.capacity.simulation import Fleet, Ring, simulate
+from benchmarks.capacity.simulation import RING_POINTS, Fleet, Ring, simulate
 from benchmarks.capacity.times import Times, read_times
 from benchmarks.repository import REPOSITORY
 from slimsam_client.serving.cache.layout import MASKS_PER_PICTURE, PAGE, CacheSizes
@@ -69,7 +69,9 @@ class Plan:
         return max(self.load.values()) * self.imbalance / (self.replicas - lost)
 
 
-def make_plan(times: Times, demand: Demand, utilization: float, spare: int) -> Plan:
+def make_plan(
+    times: Times, demand: Demand, utilization: float, spare: int, ring_points: int = RING_POINTS
+) -> Plan:
     """Find the fewest servers of which the busiest one has no more to do than so much of its time.
 
     It has that with the spare ones lost, too.
@@ -79,13 +81,14 @@ def make_plan(times: Times, demand: Demand, utilization: float, spare: int) -> P
         demand: at the peak.
         utilization: the share of its time that the busiest server may be at work, below 1.
         spare: servers that may be lost.
+        ring_points: of the consistent hash, of all servers together, at least.
     """
     new, kept = demand.uploads * (1 - demand.hits), demand.uploads * demand.hits
     load = times.busy(new, kept, demand.clicks)
     left = max(1, math.ceil(max(load.values()) / utilization))
-    while max(load.values()) * Ring(left).largest_share() / left > utilization:
+    while max(load.values()) * Ring(left, ring_points).largest_share() / left > utilization:
         left += max(1, left // 100)
-    imbalance = Ring(left).largest_share()
+    imbalance = Ring(left, ring_points).largest_share()
     # Little's law, and as many again, so that what is open is never what was used least recently.
     open_pictures = demand.uploads * demand.open_seconds
     pictures = max(1, math.ceil(2 * open_pictures * imbalance / left))
@@ -120,6 +123,10 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--burst", type=float, default=3.0,
         help="of the bursty simulation, the rate in a burst by the mean; default: %(default)s",
     )  # fmt: skip
+    add(
+        "--ring-points", type=int, default=RING_POINTS,
+        help="of the consistent hash, of all servers, at least; default: %(default)s, Envoy's",
+    )  # fmt: skip
     add("--picture-bytes", type=float, help="of a picture's file, for the network")
     add("--answer-bytes", type=float, help="of a click's answer, for the network")
     add("--server-mib", type=float, help="memory of a server without its cache")
@@ -137,8 +144,8 @@ def _checked(parser: argparse.ArgumentParser, options: argparse.Namespace) -> De
         parser.error("expected clicks, pictures, peak and open seconds above 0")
     if not 0 <= options.hits <= 1 or not 0 < options.utilization < 1:
         parser.error("expected hits from 0 to 1, and a utilization between 0 and 1")
-    if options.spare < 0 or not options.burst >= 1:
-        parser.error("expected 0 or more spare servers, and a burst of 1 or more")
+    if options.spare < 0 or options.ring_points < 1 or not 1 <= options.burst < math.inf:
+        parser.error("expected 0 or more spare servers, ring points and a burst of 1 or more")
     uploads = options.pictures_per_day / DAY * options.peak
     return Demand(options.clicks_per_second, uploads, options.hits, options.open_seconds)
 
@@ -147,7 +154,7 @@ def print_plan(options: argparse.Namespace) -> int:
     """Print the plan, what it assumes, and what the simulation makes of it."""
     demand: Demand = options.check_plan(options)
     times = read_times(options.times)
-    plan = make_plan(times, demand, options.utilization, options.spare)
+    plan = make_plan(times, demand, options.utilization, options.spare, options.ring_points)
     print(*_described(times, demand, plan, options), sep="\n", flush=True)
     shape = read_shape(REPOSITORY, options.target)
     print(*_simulated(times, shape, demand, plan, options), sep="\n")
@@ -170,7 +177,7 @@ def _described(
     )
     yield (
         f"consistent hash: the largest share is {plan.imbalance:.2f} equal ones "
-        f"({plan.replicas - plan.spare} servers on one ring of at least 1,024 points)"
+        f"({plan.replicas - plan.spare} servers, a ring of at least {options.ring_points} points)"
     )
     mib = plan.cache_bytes / 2**20
     yield (
@@ -233,7 +240,9 @@ def _simulated(
         sessions = draw_sessions(kind, 4 * span, np.random.default_rng(options.seed))
         lost = (2 * span, 3 * span) if can_lose else None
         outcome = simulate(
-            Fleet(times, shape, replicas, pictures, lost=lost), sessions, options.seed
+            Fleet(times, shape, replicas, pictures, lost=lost, ring_points=options.ring_points),
+            sessions,
+            options.seed,
         )
         for described, number in spans.items():
             for request in ("upload", "click"):

@@ -59,6 +59,7 @@ class Fleet:
         pictures: that each keeps.
         timeout: seconds after which an answer is late, and nobody asks again.
         lost: of the first replica, when it is lost and when it is back, in seconds; None: never.
+        ring_points: of the consistent hash, of all replicas together, at least.
     """
 
     times: Times
@@ -67,6 +68,7 @@ class Fleet:
     pictures: int = 85
     timeout: float = 30.0
     lost: tuple[float, float] | None = None
+    ring_points: int = RING_POINTS
 
 
 @dataclass
@@ -293,7 +295,7 @@ def simulate(fleet: Fleet, sessions: Sequence[Session], seed: int) -> Outcome:
     rng = np.random.default_rng(seed)
     clock, outcome = Clock(), Outcome()
     replicas = [Replica(clock, fleet, outcome, rng) for _ in range(fleet.replicas)]
-    ring = Ring(fleet.replicas)
+    ring = Ring(fleet.replicas, fleet.ring_points)
     away: list[int] = []
 
     def lose() -> None:
