@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tables import markdown
 
+from benchmarks.capacity.simulation import Ring
 from benchmarks.comparison.labels import BASELINE, OURS, SERVED, SIDES, STAGES
 from benchmarks.comparison.table import cell
 
@@ -211,3 +212,81 @@ def _cells(stages: dict[str, Any], sides: Sequence[str]) -> list[list[str]]:
 
 def _read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
+
+
+def capacity(served: str = "demo-openvino") -> str:
+    """Of `benchmarks.capacity check`: the server, and the simulation of the same users."""
+    found = _read(f"capacity/{MACHINE}/{served}.json")
+    rows = []
+    for row in found["rows"]:
+        measured, simulated, level = row["measured"], row["simulated"], row["level"]
+        rows.append(
+            [
+                str(level["clicks"]),
+                f"{level['share']:.0%}",
+                row["kind"],
+                *(f"{side['throughput']:.2f}" for side in (measured, simulated)),
+                *(f"{1000 * side['p50']:.0f}" for side in (measured, simulated)),
+                *(f"{1000 * side['p95']:.0f}" for side in (measured, simulated)),
+                f"{row['ratio']:.2f}",
+                f"{row['others']:.0%}",
+                str(row["runs"]) if row["counts"] else f"{row['runs']}, does not count",
+            ]
+        )
+    header = [
+        "clicks", "of the machine", "", "per second", "simulated", "p50", "simulated", "p95",
+        "simulated", "ratio", "others", "runs",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
+def capacity_times(served: str = "demo-openvino") -> str:
+    """Of the same: what lone requests take."""
+    found = _read(f"capacity/{MACHINE}/{served}-times.json")
+    rows = []
+    for name, meaning in (("upload", "upload"), ("click", "click")):
+        parts = [found[name][part] for part in ("around", "own", "model")]
+        busy = sum(part["seconds"] * part["share"] for part in parts)
+        rows.append(
+            [
+                meaning,
+                *(f"{1000 * part['seconds']:.1f}" for part in parts),
+                f"{parts[-1]['share']:.0%}",
+                f"{1000 * busy:.1f}",
+                f"{1 / busy:.1f}",
+            ]
+        )
+    kept = found["kept"]
+    busy = kept["seconds"] * kept["share"]
+    rows.append(
+        ["upload of a kept picture", f"{1000 * kept['seconds']:.1f}", "", "", "",
+         f"{1000 * busy:.1f}", f"{1 / busy:.1f}"]
+    )  # fmt: skip
+    header = [
+        "ms", "around", "in Python", "encoder or decoder", "which keeps busy",
+        "of the whole machine", "a second, at most",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
+def ring() -> str:
+    """The largest share of a consistent hash, by servers and points on the ring."""
+    points = (1024, 10_000, 100_000)
+    rows = [
+        [str(servers), *(f"{Ring(servers, least).largest_share():.2f}" for least in points)]
+        for servers in (4, 16, 100, 1000)
+    ]
+    return markdown(["servers", *(f"{least:,} points" for least in points)], rows)
+
+
+def scrapes(servers: int, seconds: int, days: int, served: str = "demo-openvino") -> str:
+    """Of `benchmarks.capacity check`: what Prometheus has of so many servers, 2 bytes a sample."""
+    series = _read(f"capacity/{MACHINE}/{served}.json")["metric_series"]
+    rate = series * servers / seconds
+    rows = [
+        ["series of one server", f"{series:,}"],
+        [f"series of {servers:,}", f"{series * servers:,}"],
+        [f"samples a second, each {seconds} s", f"{rate:,.0f}"],
+        [f"{days} days on disk, GB", f"{rate * days * 86_400 * 2 / 1e9:,.0f}"],
+    ]
+    return markdown(["", ""], rows)

@@ -13,10 +13,9 @@ from benchmarks.clicks.ways import (
     KEPT,
     TIMEOUT,
     click,
-    new_picture,
-    random_points,
 )
 from benchmarks.in_process import InProcess
+from benchmarks.scene_pictures import new_picture, random_points
 from slimsam_client import Embedding, SlimSam
 from slimsam_client.contract import DECODER
 from slimsam_client.encodings import Rle, from_rle

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.clicks.ways import EMBEDDING, KEPT, TIMEOUT, new_picture
+from benchmarks.clicks.ways import EMBEDDING, KEPT, TIMEOUT
 from benchmarks.first_call import first_call
+from benchmarks.scene_pictures import new_picture
 from slimsam_client import SlimSam, operations
 from slimsam_client.calls import Operation
 from slimsam_client.clicks.upload import upload

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.clicks.ways import TIMEOUT, Known, Way, click, new_picture, random_points
+from benchmarks.clicks.ways import TIMEOUT, Known, Way, click
+from benchmarks.scene_pictures import new_picture, random_points
 from slimsam_client import SlimSam
 
 PICTURES: Final = 4

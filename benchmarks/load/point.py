@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 
 from benchmarks.load.corpus import Corpus
 from benchmarks.load.perf_analyzer import Latency, LoadError, run_closed, run_open
-from benchmarks.load.server_statistics import STAGES, Statistics, read_change, read_statistics
+from benchmarks.server_statistics import STAGES, Statistics, read_change, read_statistics
 from slimsam_client.contract import (
     AUTOMATIC,
     BULK_DECODER,

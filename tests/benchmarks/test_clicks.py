@@ -13,7 +13,8 @@ from benchmarks.clicks import __main__ as clicks
 from benchmarks.clicks.bounds import missed_bounds
 from benchmarks.clicks.figures import Figures, Row, make_row
 from benchmarks.clicks.users import Level, Run
-from benchmarks.clicks.ways import KEPT, new_picture
+from benchmarks.clicks.ways import KEPT
+from benchmarks.scene_pictures import new_picture
 
 SIZES = {"upload": (100_000, 150), "click": (250, 2000)}
 LATENCY = {"in process": 0.040, "kept": 0.045, "embedding": 0.055}

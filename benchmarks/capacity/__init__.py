@@ -1,0 +1,1 @@
+"""How many servers so many users need: by arithmetic, simulated, and held against a real one."""
