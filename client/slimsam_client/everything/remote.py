@@ -16,6 +16,7 @@ from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.image.load import ImageSource, load_portable_image
+from slimsam_client.results import image_key
 
 FAST: Final = 1
 """zlib's level. Higher ones make photos a few percent smaller, in twice the time or more."""
@@ -29,11 +30,12 @@ def request_records(image: ImageSource, settings: GenerateSettings) -> Steps[lis
     """
     pixels, encoded = load_portable_image(image)
     size = (pixels.shape[0], pixels.shape[1])
+    content = to_png(pixels) if encoded is None else encoded
     arrays = {
-        "image_bytes": bytes_tensor([to_png(pixels) if encoded is None else encoded]),
+        "image_bytes": bytes_tensor([content]),
         "settings": bytes_tensor([settings.to_json()]),
     }
-    answer = yield Call(AUTOMATIC, arrays)
+    answer = yield Call(AUTOMATIC, arrays, image_key=image_key(content))
     return from_tensors(answer, size)
 
 
