@@ -22,6 +22,7 @@ from tritonclient.utils import (
 )
 
 from slimsam_client.contract import (
+    ANY_VERSION,
     BULK_DECODER,
     CLICK,
     DECODER,
@@ -57,7 +58,9 @@ class Refused(Exception):
         self.status = status
 
 
-def describe(spec: ModelSpec, platform: str, version: str) -> messages.ModelMetadataResponse:
+def describe(
+    spec: ModelSpec, platform: str, version: str = ANY_VERSION
+) -> messages.ModelMetadataResponse:
     """Describe a model as Triton does."""
     answer = messages.ModelMetadataResponse(name=spec.name, versions=[version], platform=platform)
     for field, tensors in ((answer.inputs, spec.inputs), (answer.outputs, spec.outputs)):
