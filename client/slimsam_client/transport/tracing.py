@@ -46,7 +46,7 @@ def operation_span(
         attributes["slimsam.request_id"] = request_id
     # An error's text may have what the user sent, so its type is all that is noted.
     with trace.get_tracer("slimsam_client", __version__).start_as_current_span(
-        f"slimsam {operation.gi_code.co_name.strip('_')}",
+        f"slimsam {getattr(operation, '__name__', 'call').strip('_')}",
         kind=trace.SpanKind.CLIENT,
         attributes=attributes,
         record_exception=False,
