@@ -57,9 +57,21 @@ def add_versions(repository: Path, log: Callable[[str], None]) -> None:
             "names none, and servers of two checkpoints must not share a name"
         )
         return
+    (digest,) = digests
+    link_versions(repository, digest, log)
+
+
+def link_versions(repository: Path, digest: str, log: Callable[[str], None]) -> None:
+    """Link the version of a checkpoint, which the artifacts are of.
+
+    Args:
+        repository: the model repository.
+        digest: the checkpoint's.
+        log: called with a line where the file system has no links.
+    """
     for spec in OF_CHECKPOINT:
-        place = repository / spec.name / model_version(*digests)
+        place = repository / spec.name / model_version(digest)
         try:
             place.symlink_to(VERSION)
-        except OSError as error:  # a file system without links
+        except OSError as error:
             log(f"{place}: expected to make a link, got {error}; the model's version names nothing")
