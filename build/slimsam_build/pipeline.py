@@ -21,7 +21,6 @@ from slimsam_build.scratch import Scratch, open_scratch
 from slimsam_build.served_info import write_info
 from slimsam_build.targets import find_target
 from slimsam_build.targets.target import Finish, Job, Run, Target
-from slimsam_build.versions import add_versions, remove_versions
 from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, INFO, MASKS, ModelSpec
 
 Folders = dict[ModelSpec, Path]
@@ -92,9 +91,7 @@ def build(
             while True:
                 try:
                     built = _make(job, scratch)
-                    remove_versions(directory)
                     scratch.install(log)
-                    add_versions(directory, log)
                     return built
                 except ParityError as error:
                     if job.precision == "fp32" or strict:

@@ -47,18 +47,24 @@ def add_versions(repository: Path, log: Callable[[str], None]) -> None:
         repository: the model repository, whose artifacts are in place.
         log: called with a line where there is no such version.
     """
-    digests = {
-        json.loads(path.read_text("utf-8"))["checkpoint"]["sha256"]
-        for path in (repository / ENCODER.name / VERSION).glob("*.json")
-    }
-    if len(digests) != 1:
-        log(
-            f"{repository}: has artifacts of {len(digests)} checkpoints, so the models' version "
-            "names none, and servers of two checkpoints must not share a name"
-        )
+    reports = (repository / ENCODER.name / VERSION).glob("*.json")
+    digests = {_digest(path) for path in reports}
+    if len(digests) == 1 and (digest := digests.pop()) is not None:
+        link_versions(repository, digest, log)
         return
-    (digest,) = digests
-    link_versions(repository, digest, log)
+    log(
+        f"{repository}: expected reports of one checkpoint, found those of several, or none; the "
+        "models' version names none, and servers of two checkpoints must not share an address"
+    )
+
+
+def _digest(report: Path) -> str | None:
+    """Give the digest of a report's checkpoint; None where it cannot be read, as `check` says."""
+    try:
+        digest = json.loads(report.read_text("utf-8"))["checkpoint"]["sha256"]
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    return digest if isinstance(digest, str) else None
 
 
 def link_versions(repository: Path, digest: str, log: Callable[[str], None]) -> None:
