@@ -252,4 +252,4 @@ $(CLIENT_ENV)/ready: pyproject.toml constraints-lowest.txt client/pyproject.toml
 clean:
 	rm -rf .venv .test-client .load .gpu .helm .promtool .go .wheels .tools dist site demo-output .pytest_cache .mypy_cache .ruff_cache
 	rm -f model_repository/slimsam_*coder*/1/model.* model_repository/slimsam_info/1/*.json \
-		model_repository/slimsam_info/1/*.npz
+		model_repository/slimsam_info/1/*.npz model_repository/*/[4-9]???????????????

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.pipeline import build
+from slimsam_build.versions import NUMBER
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
@@ -34,5 +35,5 @@ def empty_copy(directory: Path) -> None:
 def _artifacts(directory: str, names: list[str]) -> list[str]:
     """Of a directory's files, those that a build has left there."""
     if Path(directory).name != "1":
-        return []
+        return [name for name in names if NUMBER.fullmatch(name)]
     return [name for name in names if name not in (".gitkeep", "model.py")]

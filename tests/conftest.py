@@ -141,7 +141,7 @@ def demo_torchscript(
     from slimsam_client.contract import INFO
 
     def make(directory: Path) -> None:
-        shutil.copytree(demo_repository, directory)
+        shutil.copytree(demo_repository, directory, symlinks=True)
         folders = {spec: directory / spec.name / "1" for spec in built_models(directory)}
         export(demo_model, find_target("torchscript", "fp32"), "fp32", folders)
         # By its digest pictures are kept; what slimsam_info hands out needs the answer, too.

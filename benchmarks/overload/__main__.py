@@ -131,7 +131,7 @@ def without_queue_policies(repository: Path) -> Iterator[Path]:
     """Copy a repository, and give its queues no end and encoder and decoder one instance."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "model_repository"
-        shutil.copytree(repository, directory)
+        shutil.copytree(repository, directory, symlinks=True)
         for path in (*directory.glob("*/config.pbtxt"), *directory.glob("*/configs/*.pbtxt")):
             config = text_format.Parse(path.read_text(), ModelConfig())
             if config.HasField("dynamic_batching"):

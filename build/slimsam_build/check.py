@@ -18,13 +18,13 @@ from slimsam_build.machine import Machine
 from slimsam_build.repository import (
     ARTIFACTS,
     BUILT,
-    OF_CHECKPOINT,
     VERSION,
     built_models,
     max_batch_size,
 )
 from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
-from slimsam_client.contract import INFO, ModelSpec
+from slimsam_build.versions import find_versions
+from slimsam_client.contract import INFO, OF_CHECKPOINT, ModelSpec, model_version
 
 BOUND = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 
@@ -65,6 +65,7 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             encoder, *decoders = reports
             found += _other_half(repository, name, encoder, decoders)
             found += _other_info(repository, name, encoder)
+            found += _other_version(repository, name, encoder)
     if not targets:
         found.append(f"{repository}: has no artifacts; run slimsam-build build")
     return found
@@ -169,6 +170,18 @@ def _other_half(
                 f"{decoder['model']} of another; build it again"
             ]
     return []
+
+
+def _other_version(repository: Path, target: str, report: dict[str, Any]) -> list[str]:
+    """Look at the versions that name a checkpoint; a repository may do without them."""
+    digest = report["checkpoint"]["sha256"]
+    return [
+        f"{path}: names another checkpoint than the artifacts of target {target} are of; "
+        "build it again"
+        for spec in OF_CHECKPOINT
+        for path in find_versions(repository, spec.name)
+        if path.name != model_version(digest)
+    ]
 
 
 def _other_info(repository: Path, target: str, report: dict[str, Any]) -> list[str]:

@@ -15,12 +15,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.errors import RepositoryError, reason
-from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, MASKS, MODELS, ModelSpec
+from slimsam_client.contract import ANY_VERSION, MASKS, MODELS, OF_CHECKPOINT, ModelSpec
 
-VERSION: Final = "1"
-"""The only version of each model, and the name of its directory."""
-OF_CHECKPOINT: Final = (ENCODER, DECODER, BULK_DECODER)
-"""Models that have artifacts of a checkpoint; the two decoders have the same."""
+VERSION: Final = ANY_VERSION
+"""The version of each model, and the name of its directory; `versions` has a second name for it."""
 BUILT: Final = (*OF_CHECKPOINT, MASKS)
 """Models that have artifacts; a repository may do without slimsam_masks."""
 ARTIFACTS: Final = {

@@ -17,6 +17,7 @@ from typing import Final
 
 from slimsam_build.errors import RepositoryError
 from slimsam_build.repository import VERSION
+from slimsam_build.versions import add_versions, remove_versions
 from slimsam_client.contract import ENCODER
 
 NAME: Final = ".part"
@@ -49,7 +50,8 @@ class Scratch:
         """Move all files to their places, the reports of all models last.
 
         Each move is atomic. A build that is killed between two of them leaves a report that does
-        not fit its artifact, or reports of two builds, which `check` finds.
+        not fit its artifact, or reports of two builds, which `check` finds. Meanwhile no version
+        of a model names a checkpoint.
 
         Args:
             log: called with a line about each artifact.
@@ -60,10 +62,12 @@ class Scratch:
             for file in sorted(folder.iterdir())
             if file.name != LOCK
         ]
+        remove_versions(self._repository)
         for file, place in sorted(files, key=lambda pair: pair[0].suffix == ".json"):
             file.replace(place)
             if file.suffix != ".json":
                 log(f"installed {place}")
+        add_versions(self._repository, log)
 
     def check_space(self, size: int) -> None:
         """Write as many bytes as an artifact has, and remove them.

@@ -24,6 +24,7 @@ from slimsam_client.settings import ClientSettings, ConfiguredClient, client_set
 from slimsam_client.transport.async_connection import AsyncConnection
 from slimsam_client.transport.options import Headers, RequestOptions, checked_seconds
 from slimsam_client.transport.tls import Tls
+from slimsam_client.transport.tracing import operation_span
 
 T = TypeVar("T")
 
@@ -212,8 +213,9 @@ class AsyncSlimSam(ConfiguredClient):
 
     async def _run(self, steps: Operation[T], options: RequestOptions | None = None) -> T:
         options = options or self._options
-        running = self._connection.session.run(steps, options)
-        return await self._connection.run(running, options)
+        session = self._connection.session
+        with operation_span(steps, session.url, options.request_id):
+            return await self._connection.run(session.run(steps, options), options)
 
     async def _run_many(self, operations_: Sequence[Operation[T]]) -> list[T]:
         limit = asyncio.Semaphore(self.concurrency)

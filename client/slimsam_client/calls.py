@@ -28,6 +28,8 @@ class Call:
         continues: whether it shares the timeout of the call before it, because both are one
             request to the user.
         priority: in the queue of the model, as Triton has it: 1 is served first; None is the last.
+        image_key: what all requests on a picture that the server keeps have in common, for proxies
+            that send them to one server; None if any will do.
     """
 
     spec: ModelSpec
@@ -35,6 +37,7 @@ class Call:
     digest: str | None = None
     continues: bool = False
     priority: int | None = None
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,18 @@ class AskDigest:
     """The question which checkpoint is served.
 
     The answer is its digest, or None where the server does not say.
+
+    Attributes:
+        answered: whether the checkpoint is meant that gave the last answer. Of a server that does
+            not say with its answers, the digest is the one that was asked for before.
     """
+
+    answered: bool = False
+
+    @property
+    def continues(self) -> bool:
+        """Whether it shares the timeout of the call before it."""
+        return self.answered
 
 
 @dataclass(frozen=True, eq=False)

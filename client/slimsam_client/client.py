@@ -24,6 +24,7 @@ from slimsam_client.transport.interruption import Interruption
 from slimsam_client.transport.options import Headers, RequestOptions, checked_seconds
 from slimsam_client.transport.threads import side_by_side
 from slimsam_client.transport.tls import Tls
+from slimsam_client.transport.tracing import operation_span
 
 T = TypeVar("T")
 
@@ -343,8 +344,9 @@ class SlimSam(ConfiguredClient):
         interruption: Interruption | None = None,
     ) -> T:
         options = options or self._options
-        running = self._connection.session.run(steps, options)
-        return self._connection.run(running, options, interruption)
+        session = self._connection.session
+        with operation_span(steps, session.url, options.request_id):
+            return self._connection.run(session.run(steps, options), options, interruption)
 
     def _run_many(self, operations_: Sequence[Operation[T]]) -> list[T]:
         interruption = Interruption()

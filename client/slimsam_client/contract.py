@@ -205,6 +205,9 @@ masks each. A mask that is refined is named in the prompt, or its logits are `ma
 of the two models has a free dimension. A server may serve the others without them."""
 NOT_KEPT: Final = "not kept here: "
 """A message that begins so says that a picture has to be sent again, or a mask's prompt."""
+IMAGE_KEY_HEADER: Final = "x-image-id"
+"""Requests on one picture, its upload included, have the same value of this gRPC metadata, by which
+a proxy sends them to one server. Triton does not look at it."""
 TOO_LARGE: Final = "reduce it to 1024 pixels and send its original_size"
 """A message that has this says that a picture is above the server's limits."""
 
@@ -216,3 +219,24 @@ INFO: Final = ModelSpec(
 )
 """This model says what is served: `info` is a JSON object, and `reference` the build's reference
 answer, an npz file. A server may serve the others without it."""
+
+OF_CHECKPOINT: Final = (ENCODER, DECODER, BULK_DECODER)
+"""These models have artifacts of a checkpoint, the two decoders the same, and their version says
+which one it is: an embedding of one means nothing to the decoder of another."""
+ANY_VERSION: Final = "1"
+"""All other models have this version, and these, too, where the repository does not say."""
+
+
+def model_version(digest: str) -> str:
+    """Give the version that models of a checkpoint have.
+
+    Triton itself refuses a request for another version, whatever the backend. It takes numbers of
+    63 bits; these have 53, which those languages can hold that know no other numbers than doubles.
+
+    Args:
+        digest: the checkpoint's; of what is no hexadecimal number, the version says nothing.
+    """
+    try:
+        return str(2**52 + int(digest[:13], 16) % 2**52)
+    except ValueError:
+        return ANY_VERSION

@@ -91,7 +91,7 @@ def segment(
     embedding = yield from _encode(frame, valid, size)
     try:
         return (yield from _decode(embedding, prompts, choice, continues=True))
-    except StaleEmbeddingError:  # the server has changed its checkpoint in between
+    except StaleEmbeddingError:  # the last server of this checkpoint has gone in between
         embedding = yield from _encode(frame, valid, size)
         return (yield from _decode(embedding, prompts, choice, continues=True))
 
@@ -137,12 +137,22 @@ def generate(
 def _encode(
     frame: NDArray[np.uint8], input_size: NDArray[np.int32], original_size: tuple[int, int]
 ) -> Operation[Embedding]:
-    # It is asked before: if the checkpoint changes meanwhile, the embedding is refused.
-    digest = yield AskDigest()
+    try:
+        return (yield from _encode_once(frame, input_size, original_size))
+    except StaleEmbeddingError:  # the server that answered has gone, and the others have another
+        return (yield from _encode_once(frame, input_size, original_size))
+
+
+def _encode_once(
+    frame: NDArray[np.uint8], input_size: NDArray[np.int32], original_size: tuple[int, int]
+) -> Operation[Embedding]:
+    # It is asked before, too: if the checkpoint changes meanwhile, the embedding is refused.
+    yield AskDigest()
     inputs: Arrays = {"image": frame, "input_size": input_size}
     answer = yield Call(ENCODER, inputs, continues=True)
     embeddings = answer["image_embeddings"].copy()
     embeddings.flags.writeable = False
+    digest = yield AskDigest(answered=True)
     return Embedding(embeddings, original_size, _size(input_size), digest)
 
 
@@ -167,15 +177,18 @@ def _way(prompts: Prompts, begun: bool) -> tuple[ModelSpec, int | None]:
 
 
 def _by_one_model(steps: Steps[T]) -> Operation[T]:
-    """Have embeddings decoded by the checkpoint that made them, or not at all."""
+    """Have all crops encoded and decoded by the checkpoint of the first, or not at all."""
     digest = None
     step = advance(steps, None)
     while not isinstance(step, Done):
-        if step.spec is ENCODER:
-            digest = yield AskDigest()
-        elif step.spec is BULK_DECODER:
+        first = step.spec is ENCODER and digest is None
+        if first:
+            yield AskDigest()
+        elif step.spec in (ENCODER, BULK_DECODER):
             step = replace(step, digest=digest)
         step = advance(steps, (yield step))
+        if first:
+            digest = yield AskDigest(answered=True)
     return step.result
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +35,11 @@ class Embedding:
     digest: str | None = None
 
 
+def image_key(content: bytes) -> str:
+    """Give what all requests on an encoded image have in common, whatever checkpoint is served."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
 @dataclass(eq=False)
 class UploadedImage:
     """An image that the server keeps: pass it to `predict` as often as you like; can be pickled.
@@ -51,6 +58,11 @@ class UploadedImage:
     content: bytes = field(repr=False)
     original_size: tuple[int, int]
     is_reduced: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of `content`, by which proxies send all requests on the image to one server."""
+        return image_key(self.content)
 
 
 class Prediction:

@@ -20,7 +20,7 @@ from slimsam_gateway.problems import TIMEOUT, Problem
 from slimsam_gateway.queries import seconds_of
 from slimsam_gateway.record import record_of
 from slimsam_gateway.settings import GatewaySettings
-from slimsam_gateway.tracing import trace_context
+from slimsam_gateway.tracing import request_span, trace_context
 from slimsam_gateway.waiting import while_awaited
 
 GRACE_SECONDS: Final = 1.0
@@ -73,7 +73,7 @@ class Exchange:
         record = record_of(request.scope)
         limits = self.settings
         allowed = seconds_of(request.query_params, seconds or limits.timeout, limits.max_timeout)
-        with self.admission.place():
+        with request_span(request, record), self.admission.place():
             end = time.monotonic() + allowed
             body = await read_body(request, max_bytes, allowed, advice)
             record.bytes, record.received = len(body), time.monotonic()

@@ -17,6 +17,7 @@ from slimsam_build.pipeline import export as export_graphs
 from slimsam_build.repository import built_models
 from slimsam_build.served_info import write_info
 from slimsam_build.targets import find_target
+from slimsam_build.versions import link_versions
 from slimsam_client.contract import INFO
 from slimsam_server import EmbeddedServer
 
@@ -68,6 +69,7 @@ def exported(
     def export(name: str, target_name: str) -> Path:
         if name not in repositories:
             repositories[name] = copy_repository(tmp_path_factory.mktemp(name))
+            link_versions(repositories[name], checkpoint_of(name).sha256, pytest.fail)
         repository = repositories[name]
         if (name, target_name) not in done:
             target, model = find_target(target_name, "fp32"), checkpoint_of(name).model

@@ -27,7 +27,9 @@ def test_the_records_are_those_of_numpy(
         crop_n_layers=1,
         crop_n_points_downscale_factor=2,
     )
-    repository = with_masks(shutil.copytree(exported("demo", target), tmp_path / "repository"))
+    repository = with_masks(
+        shutil.copytree(exported("demo", target), tmp_path / "repository", symlinks=True)
+    )
     with (
         EmbeddedServer(repository, target, backends=backends) as server,
         SlimSam(server.grpc_url, timeout=300) as sam,

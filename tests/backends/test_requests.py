@@ -28,7 +28,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import InferenceServerException
 
 from slimsam_build.demo.scenes import draw_scene
-from slimsam_client import GenerateSettings, SlimSam, UploadedImage
+from slimsam_client import GenerateSettings, SlimSam, StaleEmbeddingError, UploadedImage
 from slimsam_client.cli import main as slimsam
 from slimsam_client.contract import AUTOMATIC, DECODER, ENCODER, ENSEMBLE, INFO, MODELS
 from slimsam_server import EmbeddedServer
@@ -51,6 +51,16 @@ def test_all_models_are_ready_on_the_real_backend(server: EmbeddedServer) -> Non
 
 def test_health(server: EmbeddedServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert slimsam(["health", "--url", server.grpc_url]) == 0, capsys.readouterr()
+
+
+def test_an_embedding_of_another_checkpoint_is_refused(server: EmbeddedServer) -> None:
+    """By Triton itself: the backends know nothing of it."""
+    with SlimSam(server.grpc_url, 120) as sam:
+        embedding = sam.embed(draw_scene(0).image)
+        assert sam.predict(embedding, [(500, 400)]).masks.shape[0] == 3
+        other = dataclasses.replace(embedding, digest="0" * 64)
+        with pytest.raises(StaleEmbeddingError, match="version 4503599627370496 is not found"):
+            sam.predict(other, [(500, 400)])
 
 
 @pytest.mark.parametrize("what", LYING)

@@ -37,7 +37,7 @@ def run_benchmark(
     @contextmanager
     def lent(checkpoint: Checkpoint, target: str = "openvino") -> Iterator[Path]:
         assert target == "openvino"
-        yield shutil.copytree(demo_repository, tmp_path / "lent")
+        yield shutil.copytree(demo_repository, tmp_path / "lent", symlinks=True)
 
     def run(name: str, *options: object) -> str:
         module = importlib.import_module(main_module(f"benchmarks.{name}"))

@@ -24,7 +24,7 @@ HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1")
 
 @pytest.fixture
 def repository(demo_repository: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(demo_repository, tmp_path / "copy")
+    return shutil.copytree(demo_repository, tmp_path / "copy", symlinks=True)
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
@@ -70,6 +70,10 @@ def test_what_was_built_here_is_not_stale(
     ("break_it", "found"),
     [
         (lambda d: (d / "model.bin").unlink(), "model.bin: missing"),
+        (
+            lambda d: d.with_name("5812345678901234").symlink_to("1"),
+            "slimsam_decoder/5812345678901234: names another checkpoint",
+        ),
         (lambda d: (d / "model.bin").write_bytes(b"other"), "model.bin: differs from the file"),
         (lambda d: (d / "model.xml").unlink(), "model.xml: missing"),
         (lambda d: (d / "model.xml.json").unlink(), "model.xml: has no readable report"),
@@ -109,6 +113,7 @@ def test_what_was_built_here_is_not_stale(
     ],
     ids=[
         "file",
+        "version",
         "hash",
         "artifact",
         "report",

@@ -46,7 +46,7 @@ def artifacts(repository: Path, spec: ModelSpec) -> dict[str, str]:
 def test_targets_pass_and_do_not_disturb_each_other(
     demo: Checkpoint, demo_repository: Path, tmp_path: Path
 ) -> None:
-    repository = shutil.copytree(demo_repository, tmp_path / "copy")
+    repository = shutil.copytree(demo_repository, tmp_path / "copy", symlinks=True)
     seen: dict[str, str] = {}
     for target, files in FILES.items():
         if target != "openvino":  # which is built
@@ -116,7 +116,7 @@ def test_what_fails_is_removed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    repository = shutil.copytree(demo_repository, tmp_path / "copy")
+    repository = shutil.copytree(demo_repository, tmp_path / "copy", symlinks=True)
     before = artifacts(repository, DECODER)
     target = TARGETS["openvino"]
     target = replace(target, graphs={**target.graphs, DECODER: Swapped})

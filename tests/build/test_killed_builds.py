@@ -17,9 +17,9 @@ from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError
 from slimsam_build.machine import this_machine
-from slimsam_build.repository import BUILT, OF_CHECKPOINT
+from slimsam_build.repository import BUILT
 from slimsam_build.scratch import NAME, find_leftovers, is_building, open_scratch
-from slimsam_client.contract import DECODER, ENCODER, INFO
+from slimsam_client.contract import DECODER, ENCODER, INFO, OF_CHECKPOINT
 from slimsam_server import EmbeddedServer
 
 BUILD = """
@@ -72,7 +72,7 @@ FILES = 10
 
 @pytest.fixture
 def repository(demo_repository: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(demo_repository, tmp_path / "copy")
+    return shutil.copytree(demo_repository, tmp_path / "copy", symlinks=True)
 
 
 def run(script: str, *arguments: object) -> int:
@@ -131,7 +131,7 @@ def killed_installations(repository: Path, made: Path) -> list[list[str]]:
     """Kill an installation before each move, and once not at all; give what is stale then."""
     copies = [repository.with_name(f"killed-{moves}") for moves in range(FILES + 1)]
     for copy in copies:
-        shutil.copytree(repository, copy)
+        shutil.copytree(repository, copy, symlinks=True)
     assert run(INSTALL, made, *copies) == 0
     assert all(models_without_config(copy) == [] for copy in copies)
     left = [bool(find_leftovers(copy)) for copy in copies]

@@ -110,7 +110,7 @@ def test_what_the_server_did_not_say(main: Main) -> None:
 def test_another_contract(main: Main, demo_repository: Path, tmp_path: Path) -> None:
     from slimsam_server import EmbeddedServer
 
-    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
     for config in (repository / AUTOMATIC.name).rglob("*.pbtxt"):
         config.write_text(config.read_text().replace('"areas"', '"surfaces"'))
     with EmbeddedServer(repository) as server:
@@ -153,7 +153,7 @@ def test_another_precision_than_the_proved_one_is_named(
     from slimsam_build.targets import find_target
     from slimsam_server import EmbeddedServer, ServerError, launch
 
-    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
     folders = {spec: repository / spec.name / "1" for spec in BUILT}
     export(rounded_to_bf16(demo_model), find_target("openvino", "fp32"), "fp32", folders)
     with pytest.raises(ServerError, match="fp32.*embedding_error"):

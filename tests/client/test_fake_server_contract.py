@@ -27,6 +27,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2 as messages
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
+from slimsam_client import SlimSam
 from slimsam_client.contract import (
     AUTOMATIC,
     BULK_DECODER,
@@ -37,6 +38,7 @@ from slimsam_client.contract import (
     IMAGE,
     MODELS,
     ModelSpec,
+    model_version,
 )
 from slimsam_client.everything.remote import to_png
 from slimsam_client.testing import FakeServer
@@ -53,8 +55,10 @@ def real(demo_server: Any) -> str:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
+def fake(real: str) -> Iterator[FakeServer]:
+    """A fake of the real one's checkpoint, which versions of models are of."""
+    with FakeServer() as server, SlimSam(real) as sam:
+        server.digest = sam.model_info().digest
         yield server
 
 
@@ -98,7 +102,13 @@ def test_metadata_is_the_real_servers(spec: ModelSpec, real: str, fake: FakeServ
     assert found == expected
 
 
-@pytest.mark.parametrize(("name", "version"), [("nobody", ""), ("slimsam", "2"), ("slimsam", "1")])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        *(("nobody", ""), ("slimsam", "2"), ("slimsam", "1")),
+        *(("slimsam_decoder", "1"), ("slimsam_decoder", model_version("f" * 64))),
+    ],
+)
 def test_models_and_versions_that_are_there(
     name: str, version: str, real: str, fake: FakeServer
 ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, cycle, repeat
+from itertools import cycle
 from typing import Any
 
 import grpc
@@ -21,10 +21,10 @@ from slimsam_client import (
     SlimSam,
     StaleEmbeddingError,
 )
-from slimsam_client.contract import INFO
+from slimsam_client.contract import ANY_VERSION, ENCODER, INFO
 from slimsam_client.parity.model_info import ModelInfo
 from slimsam_client.parity.reference import ReferenceAnswer
-from slimsam_client.testing import FakeServer
+from slimsam_client.testing import FakeServer, models as fake_models, servicer
 from slimsam_client.testing.info import DIGEST, answer_info
 from slimsam_client.transport import served_digest
 
@@ -35,10 +35,37 @@ CLICK = [(45, 30)]
 OTHER = "0" * 64
 
 
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
+def no_version(digest: str) -> str:
+    return ANY_VERSION
+
+
+@pytest.fixture(params=["versions", "no versions"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """A server whose models have the checkpoint's version, and one of before there were such."""
+    if request.param == "no versions":
+        monkeypatch.setattr(servicer, "model_version", no_version)
     with FakeServer() as running:
         yield running
+
+
+@pytest.fixture
+def change_after_encoding(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Iterable[str]], None]:
+    """Have the server change its checkpoint whenever it has encoded an image."""
+    changes: list[Iterator[str]] = [iter(())]
+
+    def infer(spec: Any, *arguments: Any) -> Any:
+        answer = fake_models.infer(spec, *arguments)
+        if spec is ENCODER:
+            server.digest = next(changes[0], server.digest)
+        return answer
+
+    def change(digests: Iterable[str]) -> None:
+        changes[0] = iter(digests)
+
+    monkeypatch.setattr(servicer, "infer", infer)
+    return change
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +91,10 @@ def test_an_embedding_of_another_checkpoint_is_refused(
     sam = connect(server.url)
     embedding = sam.embed(IMAGE)
     server.digest = OTHER
-    before = len(server.requests)
-    with pytest.raises(StaleEmbeddingError, match="000000000000.*ffffffffffff.*embed the image"):
+    with pytest.raises(StaleEmbeddingError, match="is served.*of another.*; embed the image again"):
         sam.predict(embedding, CLICK)
-    assert len(server.requests) == before
+    refused = [one.status for one in server.requests if one.model == "slimsam_decoder"]
+    assert set(refused) <= {grpc.StatusCode.NOT_FOUND} and len(refused) <= 3
     assert sam.predict(sam.embed(IMAGE), CLICK).masks.any()
 
 
@@ -105,25 +132,44 @@ def test_everything_mode_is_of_one_checkpoint(server: FakeServer, connect: Conne
 
 @pytest.mark.parametrize("count", [1, 65])
 def test_segment_is_of_one_checkpoint(
-    count: int, server: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    count: int,
+    server: FakeServer,
+    connect: Connect,
+    change_after_encoding: Callable[[Iterable[str]], None],
 ) -> None:
     """The image is encoded, and the prompts follow; in between, the checkpoint changes."""
-    named: Iterator[str] = iter(())
-    monkeypatch.setattr(
-        "slimsam_client.testing.servicer.answer_info", lambda _: answer_info(next(named))
-    )
     points = [[point] for point in CLICK * count]
     sam = connect(server.url)
-    named = chain([DIGEST], repeat(OTHER))
+    change_after_encoding([OTHER])
     assert sam.segment(IMAGE, points).masks.any()  # encoded once more
     assert [one.model for one in server.requests].count("slimsam_encoder") == 2
-    named = cycle([DIGEST, OTHER])
+    change_after_encoding(cycle([DIGEST, OTHER]))
     with pytest.raises(StaleEmbeddingError):
         sam.segment(IMAGE, points)
     with pytest.raises(BatchError) as caught:
-        named = cycle([DIGEST, OTHER])
         sam.segment([IMAGE], [points])
     assert isinstance(caught.value.errors[0], StaleEmbeddingError)
+
+
+def test_an_image_whose_server_has_gone_is_encoded_again(
+    connect: Connect,
+    change_after_encoding: Callable[[Iterable[str]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    server: FakeServer,
+) -> None:
+    """One server encodes it, and goes; those that say what they are have another checkpoint."""
+    monkeypatch.setattr(servicer, "answer_info", lambda digest: answer_info(OTHER))
+    change_after_encoding([OTHER])
+    sam = connect(server.url)
+    embedding = sam.embed(IMAGE)
+    assert embedding.digest == OTHER
+    says_its_version = servicer.model_version is not no_version
+    assert len(server.requests) == 1 + says_its_version
+    if says_its_version:
+        change_after_encoding([DIGEST])
+        sam.embed(IMAGE)
+        with pytest.raises(StaleEmbeddingError, match="16 answers of others"):
+            sam.embed(IMAGE)
 
 
 def test_it_is_found_out_after_a_restart(server: FakeServer, monkeypatch: Any) -> None:

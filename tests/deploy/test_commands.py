@@ -94,7 +94,9 @@ def pod(tmp_path_factory: pytest.TempPathFactory, demo_repository: Path) -> Pod:
     shutil.copytree(
         demo_repository,
         pod.opt / "model_repository",
-        ignore=shutil.ignore_patterns("model.xml*", "model.bin", "openvino.json", "*.npz"),
+        ignore=shutil.ignore_patterns(
+            "model.xml*", "model.bin", "openvino.json", "*.npz", "[4-9]*"
+        ),
     )
     for name in ("build.sh", "prepare.sh", "serve.sh"):
         shutil.copy2(ROOT / "docker" / name, pod.opt)

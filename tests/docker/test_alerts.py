@@ -207,7 +207,7 @@ DAYS = {
 
 def rules() -> list[dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +265,67 @@ def test_alerts_fire_for_what_they_are_made_for_and_for_nothing_else(
 def test_an_alert_that_is_missed_is_found(promtool: str, tmp_path: Path) -> None:
     day = DAYS["the server has ended, and nothing starts it"]
     assert "SlimSamDown" in evaluate(promtool, {"": Case(day.series, 20, {})}, tmp_path)
+
+
+def of(instance: str, name: str, model: str, **labels: str) -> str:
+    known = {"model": model, "instance": instance, **labels}
+    shown = ",".join(f'{key}="{value}"' for key, value in known.items())
+    return f"{name}{{{shown}}}"
+
+
+FLEET = {
+    **{f'up{{job="slimsam",instance="{instance}"}}': "1x10" for instance in "abc"},
+    'up{job="slimsam",instance="d"}': "0x10",
+    # Of c the encoder has another version, and most of the clicks.
+    **{
+        of(instance, "nv_inference_request_success", ENCODER, version=version): "0+60x10"
+        for instance, version in (("a", "5"), ("b", "5"), ("c", "7"))
+    },
+    of("a", "nv_inference_request_success", DECODER): "0+60x10",
+    of("b", "nv_inference_request_success", DECODER): "0+60x10",
+    of("c", "nv_inference_request_success", DECODER): "0+240x10",
+    of("a", "nv_inference_queue_duration_us", DECODER): "0+360000000x10",
+    of("a", "nv_inference_request_success", AUTOMATIC): "7x10",
+    of("a", "nv_inference_queue_duration_us", AUTOMATIC): "0x10",
+    of("a", "nv_inference_request_failure", DECODER, reason="REJECTED"): "0+30x10",
+    of("b", "nv_inference_request_failure", DECODER, reason="REJECTED"): "0+30x10",
+    of("a", "nv_inference_pending_request_count", DECODER): "3x10",
+    of("b", "nv_inference_pending_request_count", DECODER): "4x10",
+}
+RECORDED = {
+    "slimsam:up:sum": {"": 3},
+    "slimsam:requests:rate5m": {
+        f'model="{ENCODER}"': 3, f'model="{DECODER}"': 6, f'model="{AUTOMATIC}"': 0
+    },
+    "slimsam:failures:rate5m": {f'model="{DECODER}",reason="REJECTED"': 1},
+    "slimsam:pending:sum": {f'model="{DECODER}"': 7},
+    "slimsam:queue_seconds:mean5m": {f'model="{DECODER}"': 1},
+    "slimsam:servers:count_by_checkpoint": {'version="5"': 2, 'version="7"': 1},
+    "slimsam:clicks:busiest5m": {"": 2},
+}  # fmt: skip
+
+
+def test_what_is_recorded_of_a_fleet(promtool: str, tmp_path: Path) -> None:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    assert records == set(RECORDED)
+    asked = [
+        {
+            "expr": name,
+            "eval_time": "10m",
+            "exp_samples": [
+                {"labels": f"{name}{{{labels}}}", "value": value}
+                for labels, value in samples.items()
+            ],
+        }
+        for name, samples in RECORDED.items()
+    ]
+    series = [{"series": name, "values": values} for name, values in FLEET.items()]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": asked}
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_has_a_day_and_is_described() -> None:

@@ -248,21 +248,32 @@ def used(query: str) -> tuple[set[str], set[str]]:
 
 def queries() -> list[tuple[str, str]]:
     found = []
-    dashboard = json.loads((DOCKER / "grafana/dashboards/slimsam.json").read_text())
-    for panel in dashboard["panels"]:
-        found += [(panel["title"], target["expr"]) for target in panel["targets"]]
-    rules = yaml.safe_load((DOCKER / "prometheus/rules.yaml").read_text())
-    for group in rules["groups"]:
-        found += [(rule["alert"], rule["expr"]) for rule in group["rules"]]
-    return found
+    for dashboard in dashboards():
+        for panel in dashboard["panels"]:
+            found += [(panel["title"], target["expr"]) for target in panel["targets"]]
+    return found + [(rule.get("alert") or rule["record"], rule["expr"]) for rule in rules()]
+
+
+def dashboards() -> list[dict[str, Any]]:
+    return [
+        json.loads((DOCKER / f"grafana/dashboards/{name}.json").read_text())
+        for name in ("slimsam", "fleet")
+    ]
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((DOCKER / "prometheus/rules.yaml").read_text())["groups"]
+    assert all(set(group) == {"name", "rules"} for group in groups)
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def test_queries_ask_for_metrics_that_the_server_has(exported: dict[str, set[str]]) -> None:
     asked: set[str] = set()
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
     for title, query in queries():
         names, labels = used(query)
         assert names, title
-        assert names <= set(exported) | GPU_METRICS | {"up"}, title
+        assert names <= set(exported) | GPU_METRICS | {"up"} | recorded, title
         for name in names & set(exported):
             assert labels - {"instance"} <= exported[name], title  # which Prometheus adds
         asked |= names
@@ -275,12 +286,10 @@ def test_a_query_that_is_wrong_is_found() -> None:
 
 
 def test_rules_and_provisioning() -> None:
-    rules = yaml.safe_load((DOCKER / "prometheus/rules.yaml").read_text())
-    names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    names = [rule.get("alert") or rule["record"] for rule in rules()]
     assert len(names) == len(set(names))
-    for group in rules["groups"]:
-        assert set(group) == {"name", "rules"}
-        for rule in group["rules"]:
+    for rule in rules():
+        if "record" not in rule:
             assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
             promql_parser.parse_duration(rule["for"])
     services = compose()["services"]
@@ -292,8 +301,8 @@ def test_rules_and_provisioning() -> None:
     source = yaml.safe_load(
         (DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text()
     )
-    dashboard = json.loads((DOCKER / "grafana/dashboards/slimsam.json").read_text())
-    uids = {panel["datasource"]["uid"] for panel in dashboard["panels"]}
+    uids = {panel["datasource"]["uid"] for board in dashboards() for panel in board["panels"]}
+    assert len({board["uid"] for board in dashboards()}) == len(dashboards())
     assert uids == {source["datasources"][0]["uid"]}
     provider = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/slimsam.yaml").read_text())
     path = provider["providers"][0]["options"]["path"]

@@ -48,7 +48,8 @@ def masks_server(
     demo_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmbeddedServer]:
     directory = tmp_path_factory.mktemp("masks") / "repository"
-    with EmbeddedServer(with_masks(shutil.copytree(demo_repository, directory))) as server:
+    repository = shutil.copytree(demo_repository, directory, symlinks=True)
+    with EmbeddedServer(with_masks(repository)) as server:
         yield server
 
 
@@ -115,7 +116,8 @@ def test_where_nobody_asks_for_it_it_is_not_loaded(demo_server: EmbeddedServer) 
 def test_a_repository_without_the_models(
     demo_repository: Path, sam: SlimSam, scenes: list[NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    repository = with_masks(shutil.copytree(demo_repository, tmp_path / "repository"))
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
+    with_masks(repository)
     for model in (MASKS, DECODED_MASKS):
         shutil.rmtree(repository / model.name)
     with EmbeddedServer(repository) as server, SlimSam(server.grpc_url, timeout=120) as client:

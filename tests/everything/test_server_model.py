@@ -122,7 +122,7 @@ def test_the_client_prefers_the_servers_model(
 def test_a_server_without_the_model(
     demo_repository: Path, scenes: list[NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
     shutil.rmtree(repository / AUTOMATIC.name)
     with EmbeddedServer(repository) as server, SlimSam(server.grpc_url, timeout=120) as sam:
         assert sam.ready()
@@ -294,7 +294,7 @@ def test_clicks_are_answered_meanwhile_and_cancelling_stops_the_work(
 def test_a_picture_takes_no_longer_than_the_configuration_says(
     demo_repository: Path, scenes: list[NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
     path = repository / AUTOMATIC.name / "configs" / "openvino.pbtxt"
     config = text_format.Parse(path.read_text(), ModelConfig())
     config.parameters["max_seconds"].string_value = "1"

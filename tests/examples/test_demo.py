@@ -39,7 +39,7 @@ def test_demo(
     checkpoint: str, demo_repository: Path, scene: Path, house: Path, tmp_path: Path
 ) -> None:
     """Beside a repository that is built; tests of `slimsam-build` build."""
-    shutil.copytree(demo_repository, house / "model_repository", dirs_exist_ok=True)
+    shutil.copytree(demo_repository, house / "model_repository", dirs_exist_ok=True, symlinks=True)
     done = demo(house, "--checkpoint", checkpoint, "--image", "")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("using the artifacts of demo in model_repository\n")

@@ -315,7 +315,7 @@ def test_artifacts_of_before_there_was_a_digest(
     demo_repository: Path, client: Any, ids: list[str], tmp_path: Path
 ) -> None:
     """All else is served, and a picture is not taken under a name that might be another model's."""
-    repository = shutil.copytree(demo_repository, tmp_path / "repository")
+    repository = shutil.copytree(demo_repository, tmp_path / "repository", symlinks=True)
     (repository / INFO.name / "1" / "openvino.json").unlink()
     with (
         EmbeddedServer(repository) as server,

@@ -116,12 +116,13 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
     """Ask, and again if the server keeps the image, or the mask, no longer, or never has.
 
     An address may lead to several servers by turns. One of the next asks then comes to that which
-    keeps it, which spares sending the image; and if none does, it is sent.
+    keeps it, which spares sending the image; and if none does, it is sent. A proxy that goes by the
+    image's key sends all of these to one server.
     """
     for ask in range(ASKS):
         tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
         try:
-            answer: Arrays = yield Call(QUESTION, tensors, None, ask > 0)
+            answer: Arrays = yield Call(QUESTION, tensors, None, ask > 0, image_key=image.key)
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
             if ask == ASKS - 1:

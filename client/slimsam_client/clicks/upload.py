@@ -55,7 +55,7 @@ def _sent(image: UploadedImage, continues: bool = False) -> Operation[UploadedIm
     arrays: Arrays = {"image_bytes": bytes_tensor([image.content])}
     if image.is_reduced:
         arrays["original_size"] = np.array(image.original_size, np.int32)
-    answer = yield Call(IMAGE, arrays, continues=continues)
+    answer = yield Call(IMAGE, arrays, continues=continues, image_key=image.key)
     if tuple(answer["original_size"].tolist()) != image.original_size:
         raise ContractError(
             f"{IMAGE.name}: expected the output original_size as {list(image.original_size)}, of "

@@ -16,6 +16,7 @@ from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.record import MaskRecord
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.image.load import ImageSource, load_portable_image
+from slimsam_client.results import image_key
 
 FAST: Final = 1
 """zlib's level. Higher ones make photos a few percent smaller, in twice the time or more."""
@@ -37,7 +38,8 @@ def request_records(
     """
     pixels, encoded = load_portable_image(image)
     content = to_png(pixels) if encoded is None else encoded
-    answer = yield Call(AUTOMATIC, everything_arrays(content, settings, original_size))
+    arrays = everything_arrays(content, settings, original_size)
+    answer = yield Call(AUTOMATIC, arrays, image_key=image_key(content))
     return from_tensors(answer, original_size or (pixels.shape[0], pixels.shape[1]))
 
 

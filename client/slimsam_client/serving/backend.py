@@ -94,22 +94,27 @@ def refusal(error: Exception) -> Any:
     return pb_utils.InferenceResponse(error=kinds(message, getattr(kinds, status)))
 
 
-def infer(call: Call, watch: Watch) -> Arrays:
+def infer(call: Call, watch: Watch, trace: Any) -> Arrays:
     """Call a model, and again while its queue is full: the request's own place is taken already.
+
+    Args:
+        call: the call.
+        watch: the request's, for which it is made.
+        trace: the same request's `trace()`, which the call's spans are of.
 
     Raises:
         ServerError: it failed.
         RequestCancelledError: the watch says so.
     """
-    while (arrays := _answer(call, _request(call).exec())) is None:
+    while (arrays := _answer(call, _request(call, trace).exec())) is None:
         watch.check()
         time.sleep(_pause())
     return arrays
 
 
-async def infer_async(call: Call, watch: Watch) -> Arrays:
+async def infer_async(call: Call, watch: Watch, trace: Any) -> Arrays:
     """Call a model as `infer` does, while others of this process do the same."""
-    while (arrays := _answer(call, await _request(call).async_exec())) is None:
+    while (arrays := _answer(call, await _request(call, trace).async_exec())) is None:
         watch.check()
         await asyncio.sleep(_pause())
     return arrays
@@ -132,7 +137,7 @@ def _answer(call: Call, response: Any) -> Arrays | None:
     raise ServerError(f"{call.spec.name}: {message}")
 
 
-def _request(call: Call) -> Any:
+def _request(call: Call, trace: Any) -> Any:
     return pb_utils.InferenceRequest(
         model_name=call.spec.name,
         requested_output_names=[tensor.name for tensor in call.spec.outputs],
@@ -141,4 +146,5 @@ def _request(call: Call) -> Any:
             for tensor in call.spec.inputs
         ],
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+        trace=trace,
     )

@@ -22,6 +22,7 @@ from tritonclient.utils import (
 )
 
 from slimsam_client.contract import (
+    ANY_VERSION,
     BULK_DECODER,
     CLICK,
     DECODER,
@@ -34,8 +35,6 @@ from slimsam_client.contract import (
 
 MAX_BATCH_SIZES: Final = {ENCODER: 8, DECODER: 8, BULK_DECODER: 1, ENSEMBLE: 8, CLICK: 8}
 """Models with a batch axis have these, which are the default of the repository's."""
-VERSION: Final = "1"
-"""Each model has this one version."""
 
 CONTENTS: Final = {
     "UINT8": "uint_contents",
@@ -59,9 +58,11 @@ class Refused(Exception):
         self.status = status
 
 
-def describe(spec: ModelSpec, platform: str) -> messages.ModelMetadataResponse:
+def describe(
+    spec: ModelSpec, platform: str, version: str = ANY_VERSION
+) -> messages.ModelMetadataResponse:
     """Describe a model as Triton does."""
-    answer = messages.ModelMetadataResponse(name=spec.name, versions=[VERSION], platform=platform)
+    answer = messages.ModelMetadataResponse(name=spec.name, versions=[version], platform=platform)
     for field, tensors in ((answer.inputs, spec.inputs), (answer.outputs, spec.outputs)):
         for tensor in tensors:
             field.add(name=tensor.name, datatype=tensor.dtype, shape=_shape(spec, tensor))
@@ -113,10 +114,10 @@ def read_inputs(request: messages.ModelInferRequest, spec: ModelSpec) -> Arrays:
 
 
 def to_response(
-    request: messages.ModelInferRequest, spec: ModelSpec, arrays: Arrays
+    request: messages.ModelInferRequest, spec: ModelSpec, arrays: Arrays, version: str
 ) -> messages.ModelInferResponse:
     """Answer a request with the outputs that it asks for, or with all."""
-    answer = messages.ModelInferResponse(model_name=spec.name, model_version=VERSION, id=request.id)
+    answer = messages.ModelInferResponse(model_name=spec.name, model_version=version, id=request.id)
     wanted = {output.name for output in request.outputs} or set(arrays)
     for tensor in spec.outputs:
         if tensor.name in wanted:

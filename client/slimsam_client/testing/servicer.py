@@ -12,10 +12,20 @@ import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer
 
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, INFO, MODELS, ModelSpec
+from slimsam_client.contract import (
+    ANY_VERSION,
+    AUTOMATIC,
+    CLICK,
+    IMAGE,
+    INFO,
+    MODELS,
+    OF_CHECKPOINT,
+    ModelSpec,
+    model_version,
+)
 from slimsam_client.testing.info import DIGEST, answer_info
 from slimsam_client.testing.memory_store import MemoryStore
-from slimsam_client.testing.messages import VERSION, Refused, describe, read_inputs, to_response
+from slimsam_client.testing.messages import Refused, describe, read_inputs, to_response
 from slimsam_client.testing.models import infer
 
 SPECS: Final = {spec.name: spec for spec in (*MODELS, AUTOMATIC, IMAGE, CLICK, INFO)}
@@ -101,7 +111,8 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
     def ModelMetadata(self, request: Any, context: Any) -> Any:
         """Describe a model."""
         try:
-            return describe(self._model(request.name, request.version), PLATFORM)
+            spec = self._model(request.name, request.version)
+            return describe(spec, PLATFORM, self._version(spec))
         except Refused as error:
             context.abort(error.status, str(error))
 
@@ -117,6 +128,7 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
             self.requests.append(received)
         try:
             spec = self._model(request.model_name, request.model_version)
+            version = self._version(spec)
             self._apply_fault(spec.name, context)
             inputs = read_inputs(request, spec)
             arrays = (
@@ -124,7 +136,7 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
                 if spec is INFO
                 else infer(spec, inputs, context.is_active, self.kept, self.digest)
             )
-            answer = to_response(request, spec, arrays)
+            answer = to_response(request, spec, arrays, version)
         except Refused as error:
             received.status = error.status
             context.abort(error.status, str(error))
@@ -135,12 +147,15 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         unknown = f"Request for unknown model: '{name}'"
         if name not in SPECS:
             raise Refused(f"{unknown} is not found", grpc.StatusCode.NOT_FOUND)
-        if wanted not in ("", VERSION):
+        if wanted not in ("", self._version(SPECS[name])):
             raise Refused(f"{unknown} version {wanted} is not found", grpc.StatusCode.NOT_FOUND)
         if name in self.unready:
             # Triton gives this message and status where the client asks for no version.
             raise Refused(f"{unknown} has no available versions", grpc.StatusCode.NOT_FOUND)
         return SPECS[name]
+
+    def _version(self, spec: ModelSpec) -> str:
+        return model_version(self.digest) if spec in OF_CHECKPOINT else ANY_VERSION
 
     def _apply_fault(self, model: str, context: Any) -> None:
         """Do what a test wants to happen to this inference."""

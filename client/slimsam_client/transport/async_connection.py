@@ -58,7 +58,7 @@ class AsyncConnection:
         return step.result
 
     async def _send(self, attempt: Attempt, options: RequestOptions) -> bytes:
-        metadata = tuple(options.metadata().items())
+        metadata = attempt.metadata(options)
         links = self._links.of_running_loop()
         left = attempt.seconds_left()
         try:

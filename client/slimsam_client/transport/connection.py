@@ -78,7 +78,7 @@ class Connection:
             return step.result
 
     def _send(self, attempt: Attempt, options: RequestOptions, interruption: Interruption) -> bytes:
-        metadata = tuple(options.metadata().items())
+        metadata = attempt.metadata(options)
         return apart(lambda: self._ask(attempt, metadata, interruption), interruption.cancel)
 
     def _ask(

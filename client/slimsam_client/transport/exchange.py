@@ -13,6 +13,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from slimsam_client.contract import IMAGE_KEY_HEADER
+from slimsam_client.transport.options import RequestOptions
 from slimsam_client.transport.retries import Breakages
 
 T = TypeVar("T")
@@ -30,12 +32,14 @@ class Rpc:
         request: its message.
         retry: whether to repeat it while the server is away.
         breakages: what has broken already with this call under way; None: nothing.
+        image_key: as a `Call` has it.
     """
 
     method: str
     request: Any
     retry: bool = False
     breakages: Breakages | None = None
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,18 @@ class Attempt:
         method: its name in Triton's service.
         body: the serialized message; the answer is one, too.
         deadline: its deadline, in seconds of time.monotonic.
+        image_key: as a `Call` has it.
     """
 
     method: str
     body: bytes
     deadline: float
+    image_key: str | None = None
+
+    def metadata(self, options: RequestOptions) -> tuple[tuple[str, str], ...]:
+        """Give the gRPC metadata that it is sent with; the user's own go first."""
+        own = {} if self.image_key is None else {IMAGE_KEY_HEADER: self.image_key}
+        return tuple({**own, **options.metadata()}.items())
 
     @property
     def path(self) -> str:

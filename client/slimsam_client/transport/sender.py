@@ -132,7 +132,7 @@ class Sender:
 
     def send(self, rpc: Rpc, deadline: float) -> Attempts[Any]:
         """Send a request once, or raise the Status that it ended in, if it got no answer."""
-        body = yield Attempt(rpc.method, rpc.request.SerializeToString(), deadline)
+        body = yield Attempt(rpc.method, rpc.request.SerializeToString(), deadline, rpc.image_key)
         self.answered = True
         try:
             return getattr(messages, f"{rpc.method}Response").FromString(body)

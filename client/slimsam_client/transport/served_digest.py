@@ -1,4 +1,8 @@
-"""The digest of the served checkpoint, so that no embedding is decoded by another's decoder."""
+"""The digest of the served checkpoint, so that no embedding is decoded by another's decoder.
+
+Servers whose models have the checkpoint's version refuse such requests themselves. What is asked
+and required here is for the others, whose repositories are of before there were such versions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Final
 from tritonclient.grpc import service_pb2 as messages
 
 from slimsam_client.calls import Call
-from slimsam_client.contract import INFO
+from slimsam_client.contract import ANY_VERSION, INFO, model_version
 from slimsam_client.errors import ModelNotReadyError, StaleEmbeddingError
 from slimsam_client.parity.model_info import ModelInfo
 from slimsam_client.quoting import quoted
@@ -23,6 +27,8 @@ DIGEST_SECONDS: Final = 2.0
 """A server's digest is asked again after so many seconds, which no restart is faster than. For
 connections come back by themselves, behind load balancers to another server, and Triton can reload
 a model."""
+ASKS: Final = 16
+"""So often servers are asked by turns before a checkpoint is taken to be none of theirs."""
 
 
 class ServedDigest:
@@ -47,12 +53,38 @@ class ServedDigest:
         # After an outage, the next server to answer may serve another checkpoint.
         if time.monotonic() >= self._expiry or self._outages != self._sender.outages:
             answered = self._sender.answered
-            self._digest = yield from self._request(deadline)
+            there = yield from self._is_there(deadline)
+            self._digest = (yield from self._request(deadline)) if there else None
             self._expiry = time.monotonic() + DIGEST_SECONDS
             self._outages = self._sender.outages
             # A client that never had an answer to a request of its own does not wait for a model.
             self._sender.answered = answered
         return self._digest
+
+    def of_answer(self, version: str, before: str | None, deadline: float) -> Attempts[str | None]:
+        """Give the digest of the checkpoint that an answer is of.
+
+        An address may lead to servers of two checkpoints by turns, so it is asked until the right
+        one answers.
+
+        Args:
+            version: of the model that gave the answer.
+            before: what `ask` gave before the request, which is believed of an answer whose
+                version says nothing.
+            deadline: as for `ask`.
+
+        Raises:
+            StaleEmbeddingError: none of the servers that were asked is of this checkpoint.
+        """
+        digest = before
+        for _ in range(ASKS):
+            if version == ANY_VERSION or digest is None or model_version(digest) == version:
+                return digest
+            digest = yield from self._request(deadline)
+        raise StaleEmbeddingError(
+            f"{self._sender.url}: expected a server of the checkpoint that has encoded the image, "
+            f"version {quoted(version)}, got {ASKS} answers of others; embed the image again"
+        )
 
     def require(self, digest: str, deadline: float) -> Attempts[None]:
         """Raise a StaleEmbeddingError if another checkpoint than that of the digest is served."""
@@ -64,10 +96,12 @@ class ServedDigest:
                 "embed the image again"
             )
 
-    def _request(self, deadline: float) -> Attempts[str | None]:
+    def _is_there(self, deadline: float) -> Attempts[bool]:
         ready = messages.ModelReadyRequest(name=INFO.name)
-        if not (yield from self._sender.call(Rpc("ModelReady", ready, retry=True), deadline)).ready:
-            return None
+        answer = yield from self._sender.call(Rpc("ModelReady", ready, retry=True), deadline)
+        return bool(answer.ready)
+
+    def _request(self, deadline: float) -> Attempts[str | None]:
         question = replace(INFO, outputs=INFO.outputs[:1])  # without the reference answer
         call = Call(question, {})
         exchange = infer(call, self._sender.url, uuid.uuid4().hex, None, Breakages())

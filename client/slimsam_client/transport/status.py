@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import grpc
@@ -19,6 +20,7 @@ from slimsam_client.errors import (
     ServerError,
     ServerUnavailableError,
     SlimSamError,
+    StaleEmbeddingError,
 )
 from slimsam_client.quoting import quoted
 from slimsam_client.transport.proxies import proxy_of
@@ -65,6 +67,8 @@ _BUSY: Final = (
     "rate_limited",
     "envoy overloaded",
 )
+# Triton's words for a version of a model that it has not; ours is the checkpoint's.
+_OTHER_VERSION: Final = re.compile(r"version \d+ is not found")
 _TLS: Final = ("Tls handshake", "Ssl handshake", "security handshaker")
 # The other side ended the connection by an alert, after the handshake as this side saw it.
 _TLS_ENDED: Final = "Unwrap failed"
@@ -122,6 +126,11 @@ class Status(Exception):
     def too_large(self) -> bool:
         """Whether a message is above a limit of its length: the same would be again."""
         return self.code == "RESOURCE_EXHAUSTED" and self._says(_TOO_LARGE)
+
+    @property
+    def of_other_version(self) -> bool:
+        """Whether the server has the model, and not in the version that the request names."""
+        return self.code == "NOT_FOUND" and bool(_OTHER_VERSION.search(self.details))
 
     @property
     def busy(self) -> bool:
@@ -199,6 +208,11 @@ def from_status(status: Status, url: str, server_lives: bool, request_id: str = 
     if code == "NOT_FOUND" and details.startswith(NOT_KEPT):
         return NotKeptError(
             f"{where}: expected an image, or a mask, that the server keeps, it says: {details}"
+        )
+    if status.of_other_version:
+        return StaleEmbeddingError(
+            f"{where}: expected an embedding of the checkpoint that is served, got one of another "
+            f"({details}); embed the image again"
         )
     if code in ("UNAVAILABLE", "NOT_FOUND"):
         models = ", ".join(model.name for model in MODELS)

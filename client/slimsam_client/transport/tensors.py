@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as messages
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from slimsam_client.calls import Call
-from slimsam_client.contract import Arrays, ModelSpec, TensorSpec
+from slimsam_client.contract import ANY_VERSION, Arrays, ModelSpec, TensorSpec, model_version
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, InvalidRequestError
 from slimsam_client.quoting import quoted
 from slimsam_client.transport.shared_memory.region import Slot
@@ -22,6 +22,17 @@ from slimsam_client.transport.shared_memory.region import Slot
 Slots = Mapping[str, Slot]
 """Slots say where tensors lie in shared memory, by name; the others are in the message."""
 NO_SLOTS: Final[Slots] = MappingProxyType({})
+
+
+class Answer(Arrays):
+    """An answer's arrays.
+
+    Attributes:
+        version: that of the model that gave it.
+    """
+
+    version = ANY_VERSION
+
 
 FLOATS: Final = ("FP16", "FP32")
 MAX_NAMED: Final = 5
@@ -37,6 +48,8 @@ def to_request(
     """
     spec = call.spec
     request = messages.ModelInferRequest(model_name=spec.name, id=request_id)
+    if call.digest is not None:
+        request.model_version = model_version(call.digest)
     if call.priority is not None:
         request.parameters["priority"].uint64_param = call.priority
     for tensor in spec.inputs:
@@ -62,7 +75,7 @@ def from_response(
     response: messages.ModelInferResponse,
     url: str,
     slots: Slots,
-) -> Arrays:
+) -> Answer:
     """Take an answer's arrays, without their batch axis; those in shared memory as views of it.
 
     Args:
@@ -84,7 +97,8 @@ def from_response(
         if output.name in names
     }
     prompts = len(arrays["point_labels"]) if "point_labels" in arrays else -1
-    answer = {}
+    answer = Answer()
+    answer.version = response.model_version or ANY_VERSION
     for tensor in spec.outputs:
         dims = tuple(prompts if dim < 0 else dim for dim in tensor.dims)
         expected = (1, *dims) if spec.batched else dims

@@ -63,13 +63,14 @@ class TritonPythonModel:
 
     def _records(self, request: Any, watch: Watch) -> Arrays:
         inputs = inputs_of(request, AUTOMATIC)
-        ask = partial(answered_ahead, answer=partial(infer, watch=watch))
+        trace = request.trace()
+        ask = partial(answered_ahead, answer=partial(infer, watch=watch, trace=trace))
         steps = answer_request(
             inputs, self.limits, watch, self._embedding_of, ask if self.in_graph else None
         )
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, infer(step, watch))
+            step = advance(steps, infer(step, watch, trace))
         return step.result
 
     def _embedding_of(

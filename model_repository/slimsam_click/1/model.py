@@ -63,5 +63,5 @@ class TritonPythonModel:
         steps = answer_prompt(inputs, self.cache, self.keys, self.limits, watch)
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, await infer_async(step, watch))
+            step = advance(steps, await infer_async(step, watch, request.trace()))
         return step.result

@@ -81,5 +81,5 @@ class TritonPythonModel:
         steps = answer_upload(inputs, self.cache, self.keys, self.limits, watch)
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, infer(step, watch))
+            step = advance(steps, infer(step, watch, request.trace()))
         return step.result
