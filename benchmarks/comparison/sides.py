@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from transformers import SamModel
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
 from benchmarks.comparison.mask_generation import make_pipeline
-from benchmarks.comparison.plain_export import PlainModel
 from benchmarks.comparison.scene import Scene
 from benchmarks.in_process import InProcess
 from slimsam_client import GenerateSettings, SlimSam
@@ -27,6 +26,9 @@ from slimsam_client.contract import DECODER, ENCODER, ENSEMBLE, NUM_MASKS, Model
 from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
 from slimsam_client.transport.connection import Connection
 from slimsam_client.transport.options import RequestOptions
+
+if TYPE_CHECKING:  # it needs the runtimes of the plain exports, which nobody else does
+    from benchmarks.comparison.plain_export import PlainModel
 
 Arrays = dict[str, NDArray[Any]]
 

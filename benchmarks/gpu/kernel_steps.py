@@ -23,7 +23,6 @@ from slimsam_build.attention_rule import Blocks, find_blocks, this_card
 from slimsam_build.graphs import FusedDecoder
 from slimsam_build.graphs.kernel_encoder import KernelEncoder
 from slimsam_build.graphs.precision import DTYPES, cast
-from slimsam_build.targets import aoti_target
 from slimsam_client.contract import DECODER, EMBEDDING_SIZE, ENCODER, ModelSpec
 
 CHOICE: Final = tuple(
@@ -182,6 +181,8 @@ def compiled(
 
     The other one is PyTorch's at the gate.
     """
+    from slimsam_build.targets import aoti_target  # needs what all targets need
+
     model = setting.model()
     spec, graph = COMPILED[stage]
     path = setting.directory / f"{spec.name}-{precision}.pt2"

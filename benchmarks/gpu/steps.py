@@ -13,7 +13,9 @@ import torch
 from benchmarks.gpu import graph_steps
 from benchmarks.gpu.setting import Setting
 
-BUILDING: Final = ("onnx", "onnxruntime", "openvino", "tritonclient", "skimage", "pytriton")
+TARGETS: Final = ("onnx", "onnxruntime", "tritonclient")
+"""What `slimsam_build.targets` imports."""
+BUILDING: Final = (*TARGETS, "pycocotools", "skimage")
 """What `build_steps` imports."""
 
 
@@ -90,11 +92,13 @@ STEPS: Final = (
     Step(
         "compiled-encoder", "encoder with the kernel, AOTInductor's package",
         "kernel_steps.compiled",
-        {"precision": "fp16", "stage": "encode", "sizes": (1, 2, 4, 8)}, ("triton",), limits=2,
+        {"precision": "fp16", "stage": "encode", "sizes": (1, 2, 4, 8)},
+        ("triton", *TARGETS), limits=2,
     ),
     Step(
         "compiled-decoder", "decoder, AOTInductor's package", "kernel_steps.compiled",
-        {"precision": "fp16", "stage": "decode", "sizes": (1, 8, 64)}, ("triton",), limits=2,
+        {"precision": "fp16", "stage": "decode", "sizes": (1, 8, 64)},
+        ("triton", *TARGETS), limits=2,
     ),
     *_graphs("fp16", (1, 8)),
     # The encoder's twice, with the attention kernel and without.
@@ -111,7 +115,7 @@ STEPS: Final = (
         "fast", "encoder with segment-anything-fast's settings", graph_steps.fast,
         {"batches": (1, 8)},
     ),
-    Step("serve", "served by this machine", "build_steps.serve", FP16, BUILDING),
+    Step("serve", "served by this machine", "build_steps.serve", FP16, (*BUILDING, "pytriton")),
     Step(
         "encode-fp16-batches", "encoder, fp16, more batches", graph_steps.encode,
         {"precision": "fp16", "batches": (2, 4, 16)},

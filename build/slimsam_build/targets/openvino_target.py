@@ -1,11 +1,13 @@
-"""OpenVINO for Triton's openvino backend: `model.xml` and `model.bin`, the fast CPU target."""
+"""OpenVINO for Triton's openvino backend: `model.xml` and `model.bin`, the fast CPU target.
+
+OpenVINO is imported where it is used: who builds for a GPU alone can do without it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-import openvino
 import torch
 from torch import nn
 
@@ -16,21 +18,23 @@ from slimsam_client.contract import Arrays, ModelSpec
 PRECISION_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 """bf16 keeps the float32 file: the runtime rounds, if it is told to, as this hint does."""
 TYPES: Final = {
-    "UINT8": openvino.Type.u8,
-    "INT32": openvino.Type.i32,
-    "FP16": openvino.Type.f16,
-    "FP32": openvino.Type.f32,
+    "UINT8": "u8",
+    "INT32": "i32",
+    "FP16": "f16",
+    "FP32": "f32",
 }
 
 
 def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> None:
     """Convert a graph and save it; parameters: see `slimsam_build.targets`."""
+    import openvino
+
     with torch.inference_mode():
         traced = trace(graph, spec)
     model = openvino.convert_model(
         traced,
         input=[
-            (openvino.PartialShape([1, *tensor.dims]), TYPES[tensor.dtype])
+            (openvino.PartialShape([1, *tensor.dims]), getattr(openvino.Type, TYPES[tensor.dtype]))
             for tensor in spec.inputs
         ],
     )
@@ -43,6 +47,8 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
 
 def load(path: Path, spec: ModelSpec, precision: str) -> Run:
     """Load an artifact to run on arrays."""
+    import openvino
+
     compiled = openvino.Core().compile_model(
         path,
         "CPU",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import openvino
 from torch import nn
 
 from slimsam_build.graphs.precision import cast
@@ -29,6 +28,8 @@ def load(path: Path, spec: ModelSpec, precision: str) -> Run:
     if precision != "bf16":
         return onnx_target.load(path, spec, precision)
     # ONNX Runtime has no bfloat16 kernels for the CPU.
+    import openvino
+
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
 
     def run(arrays: Arrays) -> Arrays:
