@@ -30,7 +30,7 @@ class EmbeddedServer:
 
     Args:
         model_repository: the directory.
-        target: "openvino", "torchscript" or "onnxruntime".
+        target: "openvino", "torchscript", "onnxruntime" or "torch_aoti".
         grpc_port: 0 takes a free one, which a server that is started again keeps.
         metrics_port: the same.
         verbose: Triton's log goes to standard error instead of a file.
