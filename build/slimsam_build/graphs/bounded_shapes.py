@@ -19,6 +19,7 @@ from transformers.models.sam.modeling_sam import SamFeedForward
 
 from slimsam_build.graphs.decoder import FeedForward
 from slimsam_build.graphs.fused_decoder import FusedDecoder
+from slimsam_build.graphs.fused_two_way import FusedTwoWayBlock
 from slimsam_build.graphs.masks import Masks
 from slimsam_build.graphs.request_shapes import NO_LABEL
 from slimsam_client.contract import (
@@ -39,8 +40,10 @@ LEAST: Final = 2
 
 
 class SeparateFeedForward(nn.Module):
-    """The MLPs of a decoder's masks, one after the other: the compiler takes no batched product
-    of a number of rows that it does not know."""
+    """The MLPs of a decoder's masks, one after the other.
+
+    The compiler takes no batched product of a number of rows that it does not know.
+    """
 
     def __init__(self, mlps: Iterable[SamFeedForward]) -> None:
         super().__init__()
@@ -61,6 +64,8 @@ class BoundedDecoder(nn.Module):
     def __init__(self, model: SamModel) -> None:
         super().__init__()
         self.decoder = FusedDecoder(model)
+        layer = model.mask_decoder.transformer.layers[0]
+        self.decoder.blocks[0] = FusedTwoWayBlock(layer, True, self.decoder.image_pe, shared=False)
         mlps = model.mask_decoder.output_hypernetworks_mlps
         self.decoder.head.hypernetworks = SeparateFeedForward(mlps)
 
@@ -96,12 +101,13 @@ class BoundedDecoder(nn.Module):
         # Every prompt is a row of its own, with a copy of its image: the compiler splits no axis
         # into two numbers that it does not know.
         batch = (image_embeddings, mask_input, has_mask_input)
+        rows = image_embeddings.shape[0]
         image, mask, has_mask = (
-            given.unsqueeze(1).expand(-1, count, *given.shape[1:]).flatten(0, 1) for given in batch
+            given.unsqueeze(1).expand(rows, count, *given.shape[1:]).flatten(0, 1)
+            for given in batch
         )
         coords, labels = (given.flatten(0, 1).unsqueeze(1) for given in (coords, labels))
         masks, scores = self.decoder(image, coords, labels, mask, has_mask)
-        rows = image_embeddings.shape[0]
         masks = masks.reshape(rows, count, *masks.shape[2:])
         scores = scores.reshape(rows, count, NUM_MASKS)
         torch._check(answered <= count)
@@ -135,9 +141,7 @@ class BoundedMasks(nn.Module):
 
         # What does not fit is computed for 8 x 8 pixels of one prompt.
         prompts, count = prompts * keep, count * keep
-        height, width = (
-            side * keep // MASK_MULTIPLE + 1 - keep for side in (height, width)
-        )
+        height, width = (side * keep // MASK_MULTIPLE + 1 - keep for side in (height, width))
         answered = _number(prompts, 0, MAX_PROMPTS)
         picked = _number(count, 0, MAX_MASK_PIXELS)
         high, wide = (_number(side, 1, MOST_MULTIPLES) for side in (height, width))
