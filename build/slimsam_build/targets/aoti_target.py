@@ -49,7 +49,7 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
         examples.append(example.to(device))
         shapes.append(shape)
     # Without it the exporter would take what the example does at 0 and 1 for all sizes.
-    oblivious = symbolic_shapes.patch(backed_size_oblivious=True)
+    oblivious = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with torch.no_grad(), oblivious, warnings.catch_warnings():
         # PyTorch's own use of what it has deprecated.
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec", FutureWarning)
