@@ -51,8 +51,8 @@ def export(graph: nn.Module, spec: ModelSpec, path: Path, precision: str) -> Non
     # Without it the exporter would take what the example does at 0 and 1 for all sizes.
     oblivious = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with torch.no_grad(), oblivious, warnings.catch_warnings():
-        # PyTorch's own use of what it has deprecated.
-        warnings.filterwarnings("ignore", ".*treespec, LeafSpec", FutureWarning)
+        # PyTorch's compiler uses what PyTorch has deprecated.
+        warnings.simplefilter("ignore")
         program = torch.export.export(
             module, tuple(examples), dynamic_shapes=tuple(shapes), strict=False
         )
