@@ -9,6 +9,7 @@ from types import TracebackType
 
 from slimsam_server import checks
 from slimsam_server.administration import RESTRICTED
+from slimsam_server.aoti_repository import link_repository
 from slimsam_server.backend_directory import assemble
 from slimsam_server.command_line import GRACE_SECONDS, command_line
 from slimsam_server.errors import ServerError
@@ -124,8 +125,12 @@ class EmbeddedServer:
         try:
             self._directory = TemporaryDirectory()
             backends = assemble(self._directory.path / "backends", self.target, self.backends)
+            repository = self.repository
+            if self.target == "torch_aoti" and config_name is not None:
+                models = self._directory.path / "models"
+                repository = link_repository(repository, config_name, models)
             command = command_line(
-                self.repository, backends, self._directory.shm_prefix, (grpc_port, metrics_port),
+                repository, backends, self._directory.shm_prefix, (grpc_port, metrics_port),
                 self.restricted, config_name, self.models(),
             )  # fmt: skip
             cores = len(os.sched_getaffinity(0))
