@@ -65,7 +65,9 @@ def load(path: Path, spec: ModelSpec, precision: str) -> Run:
     package = load_on_device(path)
 
     def run(arrays: Arrays) -> Arrays:
-        outputs = package(*(torch.from_numpy(arrays[t.name]).to(device) for t in spec.inputs))
+        # A package reads its inputs as they would lie in C order, whatever their strides say.
+        inputs = (torch.from_numpy(arrays[tensor.name]).contiguous() for tensor in spec.inputs)
+        outputs = package(*(tensor.to(device) for tensor in inputs))
         if isinstance(outputs, Tensor):
             outputs = (outputs,)
         return {t.name: o.cpu().numpy() for t, o in zip(spec.outputs, outputs, strict=True)}
