@@ -152,6 +152,28 @@ def demo_torchscript(
 
 
 @pytest.fixture(scope="session")
+def demo_aoti(
+    demo_torchscript: Path, demo_model: SamModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same with packages for torch_aoti, too: compiled once, for they take most of a minute."""
+    from shared_builds import built_once
+
+    from slimsam_build.pipeline import export
+    from slimsam_build.repository import built_models
+    from slimsam_build.targets import find_target
+    from slimsam_client.contract import INFO
+
+    def make(directory: Path) -> None:
+        shutil.copytree(demo_torchscript, directory)
+        folders = {spec: directory / spec.name / "1" for spec in built_models(directory)}
+        export(demo_model, find_target("torch_aoti", "fp32"), "fp32", folders)
+        info = directory / INFO.name / "1"
+        shutil.copy(info / "openvino.json", info / "torch_aoti.json")
+
+    return built_once(tmp_path_factory, "torch_aoti", make)
+
+
+@pytest.fixture(scope="session")
 def demo_server(demo_repository: Path) -> Iterator[EmbeddedServer]:
     require("slimsam_server")
     from slimsam_server import EmbeddedServer

@@ -20,7 +20,7 @@ from benchmarks.gpu.measure import cuda_events
 from benchmarks.gpu.setting import Setting
 from slimsam_build import parity
 from slimsam_build.attention_rule import Blocks, find_blocks, this_card
-from slimsam_build.graphs import FusedDecoder
+from slimsam_build.graphs import BoundedDecoder
 from slimsam_build.graphs.kernel_encoder import KernelEncoder
 from slimsam_build.graphs.precision import DTYPES, cast
 from slimsam_client.contract import DECODER, EMBEDDING_SIZE, ENCODER, ModelSpec
@@ -39,8 +39,7 @@ CALLS: Final = 10
 REPLAYS: Final = 7
 COMPILED: Final[Mapping[str, tuple[ModelSpec, Callable[[SamModel], nn.Module]]]] = {
     "encode": (ENCODER, KernelEncoder),
-    # What is exported takes prompts and points from 1 on.
-    "decode": (DECODER, FusedDecoder),
+    "decode": (DECODER, BoundedDecoder),
 }
 TILE: Final = 64
 """Queries of a tile, which a difference is named by."""

@@ -198,9 +198,9 @@ def _add_build_options(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="default: fp16 for a GPU, that is for tensorrt, and for torchscript and onnxruntime "
-        "on a machine with one; else fp32. Where a half precision fails the parity gate, fp32 is "
-        "built, and the exit status is 4",
+        help="default: fp16 for a GPU, that is for tensorrt, and for torchscript, onnxruntime and "
+        "torch_aoti on a machine with one; else fp32. Where a half precision fails the parity "
+        "gate, fp32 is built, and the exit status is 4",
     )
     parser.add_argument(
         "--strict",

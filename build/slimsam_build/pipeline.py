@@ -117,6 +117,8 @@ def _make(job: Job, scratch: Scratch) -> Built:
     measured = gate(job, folders)
     masks = gate_masks(job, folders)
     _report(job, folders, target.files, measured, masks)
+    if target.of_one_device and not target.uses_cuda():
+        job.log(f"{target.name}: compiled for this machine's CPU; for a GPU, build there")
     unfinished = None
     if target.finish is not None and (unfinished := target.finish.missing()) is None:
         measured = _finish(job, target.finish, folders)

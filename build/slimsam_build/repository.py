@@ -26,6 +26,7 @@ ARTIFACTS: Final = {
     "onnxruntime": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),
     "tensorrt": ("model.plan",),
+    "torch_aoti": ("model.pt2",),
 }
 """Files that each target's Triton backend loads; the report lies beside the first, as NAME.json."""
 

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from slimsam_server import checks
 from slimsam_server.administration import RESTRICTED
+from slimsam_server.aoti_repository import link_repository
 from slimsam_server.backend_directory import assemble
 from slimsam_server.command_line import GRACE_SECONDS, command_line
 from slimsam_server.errors import ServerError
@@ -30,7 +31,7 @@ class EmbeddedServer:
 
     Args:
         model_repository: the directory.
-        target: "openvino", "torchscript" or "onnxruntime".
+        target: "openvino", "torchscript", "onnxruntime" or "torch_aoti".
         grpc_port: 0 takes a free one, which a server that is started again keeps.
         metrics_port: the same.
         verbose: Triton's log goes to standard error instead of a file.
@@ -124,8 +125,12 @@ class EmbeddedServer:
         try:
             self._directory = TemporaryDirectory()
             backends = assemble(self._directory.path / "backends", self.target, self.backends)
+            repository = self.repository
+            if self.target == "torch_aoti" and config_name is not None:
+                models = self._directory.path / "models"
+                repository = link_repository(repository, config_name, models)
             command = command_line(
-                self.repository, backends, self._directory.shm_prefix, (grpc_port, metrics_port),
+                repository, backends, self._directory.shm_prefix, (grpc_port, metrics_port),
                 self.restricted, config_name, self.models(),
             )  # fmt: skip
             cores = len(os.sched_getaffinity(0))

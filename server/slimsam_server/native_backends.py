@@ -9,7 +9,7 @@ from typing import Final
 from slimsam_server.errors import ServerError
 
 BACKENDS: Final = {"openvino": "openvino", "torchscript": "pytorch", "onnxruntime": "onnxruntime"}
-"""The backend that a target's configurations name."""
+"""The backend that a target's configurations name; of 24.10's, none takes another target."""
 PLUGINS: Final = Path(__file__).with_name("plugins.xml")
 
 
@@ -17,8 +17,14 @@ def check_backends(directory: Path, target: str) -> None:
     """Check that a directory has the backend that a target needs.
 
     Raises:
-        ServerError: it has not; the message names what it has.
+        ServerError: it has not; the message names what it has. Or 24.10 has none for the target.
     """
+    if target not in BACKENDS:
+        raise ServerError(
+            f"backends {directory}: expected target {', '.join(BACKENDS)}, got {target}, which "
+            "Triton's backends take from 26.07 on and 24.10's do not; leave the directory out, and "
+            "a stand-in serves it"
+        )
     name = BACKENDS[target]
     try:
         if not directory.is_dir():

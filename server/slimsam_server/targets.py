@@ -28,6 +28,7 @@ TARGETS: Final = {
     "openvino": Target(("model.xml", "model.bin"), "openvino", "openvino", "openvino_bf16"),
     "torchscript": Target(("model.pt",), "torch", None, None),
     "onnxruntime": Target(("model.onnx",), "onnxruntime", "onnxruntime", "onnxruntime"),
+    "torch_aoti": Target(("model.pt2",), "torch", "torch_aoti", "torch_aoti"),
     "tensorrt": Target(("model.plan",), None, "tensorrt", "tensorrt"),
 }
 SERVED_HERE: Final = tuple(name for name, target in TARGETS.items() if target.runtime)

@@ -40,7 +40,7 @@ from slimsam_client.serving.parameters import read_parameters
 from slimsam_client.serving.uploads import UploadLimits
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
-TARGETS = ("torchscript", "openvino", "openvino_bf16", "onnxruntime", "tensorrt")
+TARGETS = ("torchscript", "openvino", "openvino_bf16", "onnxruntime", "tensorrt", "torch_aoti")
 """What `--model-config-name` chooses; torchscript is config.pbtxt itself."""
 
 
@@ -159,7 +159,7 @@ def test_everything_modes_ensemble_keeps_the_logits(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_gpu_makes_everything_modes_masks(target: str) -> None:
     masks_by = read_parameters(MaskSettings, parameters_of(AUTOMATIC.name, target)).masks_by
-    assert masks_by == (IN_GRAPH if target == "tensorrt" else IN_NUMPY)
+    assert masks_by == (IN_GRAPH if target in ("tensorrt", "torch_aoti") else IN_NUMPY)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -219,7 +219,7 @@ def test_models_of_clicks_have_their_limits_and_one_cache(target: str) -> None:
     assert image["target"] == target.removesuffix("_bf16")
 
 
-@pytest.mark.parametrize("target", ["torchscript", "onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("target", ["torchscript", "onnxruntime", "tensorrt", "torch_aoti"])
 @pytest.mark.parametrize("spec", [ENCODER, DECODER], ids=lambda spec: spec.name)
 def test_backends_that_batch_do(spec: ModelSpec, target: str) -> None:
     config = read(spec.name, target)

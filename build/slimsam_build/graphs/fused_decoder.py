@@ -78,7 +78,7 @@ class FusedDecoder(Decoder):
         super().__init__(model)
         transformer = model.mask_decoder.transformer
         self.blocks = nn.ModuleList(
-            FusedTwoWayBlock(layer, index == 0, self.image_pe)
+            FusedTwoWayBlock(layer, index == 0, self.image_pe, shared=index == 0)
             for index, layer in enumerate(transformer.layers)
         )
         self.final_attention = PlacedTokenToImage(

@@ -133,14 +133,24 @@ class PlacedSharedImageToToken(PlacedImageToToken):
 
 
 class FusedTwoWayBlock(nn.Module):
-    """One layer: tokens to tokens, tokens to image, MLP, image to tokens."""
+    """One layer: tokens to tokens, tokens to image, MLP, image to tokens.
 
-    def __init__(self, source: SamTwoWayAttentionBlock, first: bool, image_pe: Tensor) -> None:
+    Args:
+        source: the layer whose weights are taken.
+        first: whether it is the first.
+        image_pe: (S, C), the positions of the image tokens.
+        shared: whether the prompts of an image share its tokens before it, as (B, S, C).
+    """
+
+    def __init__(
+        self, source: SamTwoWayAttentionBlock, first: bool, image_pe: Tensor, shared: bool
+    ) -> None:
         super().__init__()
         self.first = first
+        self.shared = shared
         self.self_attention = FusedTokenAttention(source.self_attn)
-        to_image = PlacedTokenToSharedImage if first else PlacedTokenToImage
-        to_token = PlacedSharedImageToToken if first else PlacedImageToToken
+        to_image = PlacedTokenToSharedImage if shared else PlacedTokenToImage
+        to_token = PlacedSharedImageToToken if shared else PlacedImageToToken
         self.token_to_image = to_image(source.cross_attn_token_to_image, image_pe)
         self.image_to_token = to_token(source.cross_attn_image_to_token, image_pe)
         self.lin1 = source.mlp.lin1
@@ -162,7 +172,7 @@ class FusedTwoWayBlock(nn.Module):
         tokens = self.norm2(tokens + self.token_to_image(tokens + token_pe, image))
         tokens = self.norm3(tokens + self.lin2(F.relu(self.lin1(tokens))))
         change = self.image_to_token(image, tokens + token_pe, tokens, bias)
-        if self.first:
+        if self.shared:
             # (B, P, S, C) + (B, 1, S, C)
             channels = change.shape[2]
             change = change.reshape(image.shape[0], -1, PIXELS, channels) + image.unsqueeze(1)

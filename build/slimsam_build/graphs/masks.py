@@ -143,7 +143,9 @@ def _picked(logits: Tensor, chosen: Tensor) -> Tensor:
     """Logits (K, 256, 256) of the chosen ones; of what is none of them, the first."""
     index = chosen.reshape(-1).to(torch.int64)
     # By arithmetic: the size lives on the CPU, wherever the index is.
-    known = (index >= 0) & (index < torch._shape_as_tensor(logits)[0])
+    exporting = torch.compiler.is_exporting()  # where a size is a symbol
+    count = logits.shape[0] if exporting else torch._shape_as_tensor(logits)[0]
+    known = (index >= 0) & (index < count)
     return logits.index_select(0, index * known.to(torch.int64))
 
 

@@ -13,13 +13,16 @@ from slimsam_build.graphs import (
     AnyShapeDecoder,
     AnyShapeFusedDecoder,
     AnyShapeMasks,
+    BoundedDecoder,
+    BoundedMasks,
     Encoder,
     FusedDecoder,
     FusedEncoder,
+    KernelEncoder,
     Masks,
 )
 from slimsam_build.repository import ARTIFACTS
-from slimsam_build.targets import onnx_target, openvino_target, torchscript_target
+from slimsam_build.targets import aoti_target, onnx_target, openvino_target, torchscript_target
 from slimsam_build.targets.target import Finish, Graphs, Target
 from slimsam_build.targets.tensorrt import (
     attention_choice,
@@ -55,6 +58,12 @@ FUSED_FOR_ANY_SHAPE: Final[Graphs] = {
     MASKS: lambda model: AnyShapeMasks(),
 }
 """`FUSED` for every request: fewer bytes between a GPU's kernels, whatever a runtime fuses."""
+COMPILED: Final[Graphs] = {
+    ENCODER: KernelEncoder,
+    DECODER: BoundedDecoder,
+    MASKS: lambda model: BoundedMasks(),
+}
+"""`FUSED` for PyTorch's compiler: with the attention kernel where it runs, for every request."""
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
@@ -123,6 +132,21 @@ TARGETS: Final[dict[str, Target]] = {
                 rehearse=rehearsal.rehearse_job,
                 choose=attention_choice.choose,
             ),
+        ),
+        Target(
+            name="torch_aoti",
+            files=ARTIFACTS["torch_aoti"],
+            batches=True,
+            graphs=COMPILED,
+            default_precision_with_cuda="fp16",
+            export=aoti_target.export,
+            load=aoti_target.load,
+            refused_without_cuda={
+                "fp16": "its CPU kernels are slower than fp32 and this machine has no CUDA device; "
+                "build on the GPU, or use fp32 or bf16"
+            },
+            uses_cuda=torch.cuda.is_available,
+            of_one_device=True,
         ),
     )
 }

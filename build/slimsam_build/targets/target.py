@@ -53,6 +53,7 @@ class Target:
         refused: precisions that the target does not offer, with the reason.
         refused_without_cuda: those that it does not offer on a machine without a CUDA device.
         uses_cuda: says whether `load` runs an artifact on this machine's CUDA device.
+        of_one_device: whether its artifacts are for the kind of device alone that they are made on.
         finish: the second step, where what Triton loads is made on the machine that serves it.
     """
 
@@ -69,6 +70,7 @@ class Target:
     refused: Mapping[str, str] = field(default_factory=dict)
     refused_without_cuda: Mapping[str, str] = field(default_factory=dict)
     uses_cuda: Callable[[], bool] = never
+    of_one_device: bool = False
     finish: Finish | None = None
 
     @property

@@ -22,7 +22,7 @@ class ModelInfo:
     Attributes:
         checkpoint: the name under which the checkpoint was built.
         digest: SHA-256 of its weights, in hexadecimal.
-        target: openvino, torchscript, onnxruntime or tensorrt.
+        target: openvino, torchscript, onnxruntime, tensorrt or torch_aoti.
         precision: fp32, fp16 or bf16, which the parity gate has proved.
         limits: the most `prompts`, and `points` of each prompt, of a request to the decoder;
             servers may name further ones.

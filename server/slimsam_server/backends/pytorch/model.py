@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ def load(path: Path, arguments: dict[str, str]) -> Run:
     torch._C._jit_set_profiling_mode(False)
     on_gpu = arguments["model_instance_kind"] == "GPU" and torch.cuda.is_available()
     device = f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"
-    module = torch.jit.load(str(path), map_location=device).eval()
+    if path.suffix == ".pt2":
+        index = int(arguments["model_instance_device_id"]) if on_gpu else -1
+        package = torch._inductor.aoti_load_package(str(path), device_index=index)
+        return _runner(package, device)
+    return _runner(torch.jit.load(str(path), map_location=device).eval(), device)
 
+
+def _runner(module: Callable[..., Any], device: str) -> Run:
     def run(inputs: list[Any]) -> list[Any]:
         with torch.inference_mode():
             outputs = module(*(torch.from_numpy(array).to(device) for array in inputs))
