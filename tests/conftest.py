@@ -164,7 +164,7 @@ def demo_aoti(
     from slimsam_client.contract import INFO
 
     def make(directory: Path) -> None:
-        shutil.copytree(demo_torchscript, directory)
+        shutil.copytree(demo_torchscript, directory, symlinks=True)
         folders = {spec: directory / spec.name / "1" for spec in built_models(directory)}
         export(demo_model, find_target("torch_aoti", "fp32"), "fp32", folders)
         info = directory / INFO.name / "1"

@@ -27,7 +27,8 @@ def link_repository(repository: Path, config_name: str, into: Path) -> Path:
     Raises:
         OSError: a file cannot be read or written.
     """
-    for config in sorted(repository.glob("*/config.pbtxt")):
+    # Absolute, since a relative link starts from where it lies.
+    for config in sorted(repository.absolute().glob("*/config.pbtxt")):
         model = into / config.parent.name
         (model / "configs").mkdir(parents=True)
         for entry in config.parent.iterdir():

@@ -15,10 +15,12 @@ from slimsam_client.contract import (
     DECODED_MASKS,
     DECODER,
     ENCODER,
+    ENSEMBLE,
     MASKS,
     MODELS,
 )
 from slimsam_server import EmbeddedServer, ServerError
+from slimsam_server.aoti_repository import link_repository
 from slimsam_server.model_config import loaded_models, model_config_name
 from slimsam_server.targets import TARGETS
 
@@ -124,3 +126,15 @@ def test_a_server_loads_the_masks_model_only_where_it_is_used(repository: Path) 
     assert set(loaded_models(repository, None)) == others
     assert set(loaded_models(repository, "onnxruntime")) == others
     assert set(loaded_models(repository, "openvino")) == others | {MASKS.name, DECODED_MASKS.name}
+
+
+def test_what_torch_aoti_is_served_from_names_the_backend_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Path(__file__).parents[2] / "model_repository"
+    monkeypatch.chdir(repository.parent)
+    into = link_repository(Path(repository.name), "torch_aoti", tmp_path / "models")
+    served = (into / ENCODER.name / "configs/torch_aoti.pbtxt").read_text()
+    assert 'backend: "pytorch"' in served and "platform" not in served
+    assert (into / ENCODER.name / "warmup/input_size").is_file()
+    assert "ensemble" in (into / ENSEMBLE.name / "config.pbtxt").read_text()
