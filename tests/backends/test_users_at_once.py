@@ -58,6 +58,9 @@ def assert_same(found: NDArray[Any], alone: NDArray[Any]) -> None:
 def test_eight_users_of_64_prompts(serve_native: Any, target: str) -> None:
     """Four requests of each, one after the other as the client does: two to each decoder."""
     server = serve_native("slimsam-77", target)
+    # Started anew: what its runtime has kept for other tests is not these users' memory.
+    server.stop()
+    server.start()
     url = server.grpc_url
     two = [request(seed, MAX_PROMPTS) for seed in range(2)]
     alone = [masks(url, arrays) for arrays in two]
