@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import SamModel
 from triton.runtime.errors import OutOfResources
 
 from benchmarks.attention_kernel import EXPONENTIALS, WINDOW, layer
@@ -18,12 +17,10 @@ from benchmarks.comparison.interleave import Call
 from benchmarks.gpu import graph_steps, sides
 from benchmarks.gpu.measure import cuda_events
 from benchmarks.gpu.setting import Setting
-from slimsam_build import parity
 from slimsam_build.attention_rule import Blocks, find_blocks, this_card
-from slimsam_build.graphs import BoundedDecoder
 from slimsam_build.graphs.kernel_encoder import KernelEncoder
 from slimsam_build.graphs.precision import DTYPES, cast
-from slimsam_client.contract import DECODER, EMBEDDING_SIZE, ENCODER, ModelSpec
+from slimsam_client.contract import EMBEDDING_SIZE, ENCODER
 
 CHOICE: Final = tuple(
     Blocks(queries, warps, stages)
@@ -37,10 +34,6 @@ ERRORS: Final = {"fp16": 4e-3, "bf16": 3e-2}
 """By which a tile may differ from float64, relative to the largest value."""
 CALLS: Final = 10
 REPLAYS: Final = 7
-COMPILED: Final[Mapping[str, tuple[ModelSpec, Callable[[SamModel], nn.Module]]]] = {
-    "encode": (ENCODER, KernelEncoder),
-    "decode": (DECODER, BoundedDecoder),
-}
 TILE: Final = 64
 """Queries of a tile, which a difference is named by."""
 
@@ -171,34 +164,6 @@ def encoders(setting: Setting, precision: str, batches: Sequence[int]) -> graph_
         "with it, CUDA graph": _encoder(kernel, setting, captured),
     }
     return graph_steps.times(setting, precision, "encode", setting.sizes(*batches), found)
-
-
-def compiled(
-    setting: Setting, precision: str, stage: str, sizes: Sequence[int]
-) -> graph_steps.Figures:
-    """Compile the encoder or the decoder to an AOTInductor package, gate it, and time it.
-
-    The other one is PyTorch's at the gate.
-    """
-    from slimsam_build.targets import aoti_target  # needs what all targets need
-
-    model = setting.model()
-    spec, graph = COMPILED[stage]
-    path = setting.directory / f"{spec.name}-{precision}.pt2"
-    if not path.exists():
-        aoti_target.export(graph(model).eval(), spec, path, precision)
-    plain = sides.graphs(model, setting.device, precision)
-    package = aoti_target.load_on_device(path)
-    found = {
-        graph_steps.SAM_MODEL: sides.sam_model(model, setting.device, precision),
-        "ours, PyTorch": sides.ours(plain, setting.device),
-        "ours, AOTInductor": sides.ours({**plain, spec: package}, setting.device),
-    }
-    timed = graph_steps.times(setting, precision, stage, setting.sizes(*sizes), found)
-    runs = {each: graph_steps.run_of(plain[each], each, setting.device) for each in plain}
-    runs[spec] = aoti_target.load(path, spec, precision)
-    measured = parity.measure(runs[ENCODER], runs[DECODER], model, batches=True)
-    return {**graph_steps.gated(measured, precision, parity.BOUNDS), "parts": [timed]}
 
 
 def captured(call: Call) -> Call:

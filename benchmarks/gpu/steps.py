@@ -91,12 +91,12 @@ STEPS: Final = (
     ),
     Step(
         "compiled-encoder", "encoder with the kernel, AOTInductor's package",
-        "kernel_steps.compiled",
+        "compiled_steps.compiled",
         {"precision": "fp16", "stage": "encode", "sizes": (1, 2, 4, 8)},
         ("triton", *TARGETS), limits=2,
     ),
     Step(
-        "compiled-decoder", "decoder, AOTInductor's package", "kernel_steps.compiled",
+        "compiled-decoder", "decoder, AOTInductor's package", "compiled_steps.compiled",
         {"precision": "fp16", "stage": "decode", "sizes": (1, 8, 64)},
         ("triton", *TARGETS), limits=2,
     ),

@@ -1,7 +1,7 @@
 """Where the attention kernel runs, and in which blocks; without the package `triton`.
 
-The blocks for SlimSAM-77's heads on compute capability 9.0 are the fastest of 21 on an H200, for
-one image and eight, windows and whole grids (`make gpu`, step kernel). No other card was at hand.
+The blocks for SlimSAM-77's heads on compute capability 9.0 are the fastest of 21 on an H200 (`make
+gpu`, step kernel): for whole grids, and for the windows of eight images. No other card was at hand.
 The others were chosen by what NVIDIA's assembler says of blocks of 64 and 128 queries, 4 and 8
 warps, 2 and 3 stages, on each card (`benchmarks.attention_kernel --all`): of those that spill
 nothing and leave 15 of a thread's 255 registers, the ones with the most queries under way on a

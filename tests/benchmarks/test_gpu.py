@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import sys
 import time
@@ -19,6 +21,7 @@ from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.steps import STEPS, Step
 
 Run = Callable[..., list[str]]
+NO_TRITON = "the package triton has no wheel for this machine"
 
 
 @pytest.fixture
@@ -79,6 +82,17 @@ def test_without_a_card_each_step_says_why_it_cannot_be_done(
     lines = run("--steps", *names)
     assert lines[:-1] == [f"{name}: left out: there is no CUDA device" for name in names]
     assert [step.name for step in STEPS if not step.card] == ["plan"]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_every_step_can_be_called_with_its_arguments(step: Step) -> None:
+    if "triton" in step.needs:
+        pytest.importorskip("triton", reason=NO_TRITON)
+    function = step.function
+    if isinstance(function, str):
+        module, _, name = function.rpartition(".")
+        function = getattr(importlib.import_module(f"benchmarks.gpu.{module}"), name)
+    inspect.signature(function).bind(None, **step.arguments)
 
 
 def test_what_is_done_in_part_is_tried_again(
@@ -168,6 +182,7 @@ def test_sizes_that_are_too_large_are_left_out() -> None:
 
 
 def test_a_wrong_tile_of_the_kernel_is_named() -> None:
+    pytest.importorskip("triton", reason=NO_TRITON)
     from benchmarks.gpu import kernel_steps
 
     given = kernel_steps.draw_inputs(2, 2, 14, 16, torch.float32, "cpu")
@@ -196,6 +211,7 @@ def test_the_report_has_the_kernels_layers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_encoders_with_the_kernel_and_without_run_on_a_cpu(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason=NO_TRITON)
     from benchmarks.gpu import kernel_steps
 
     found = kernel_steps.encoders(Setting("demo", "cpu", tmp_path, 1, 1), "fp32", (1,))

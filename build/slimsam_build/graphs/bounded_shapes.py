@@ -20,7 +20,7 @@ from transformers.models.sam.modeling_sam import SamFeedForward
 from slimsam_build.graphs.decoder import FeedForward
 from slimsam_build.graphs.fused_decoder import FusedDecoder
 from slimsam_build.graphs.fused_two_way import FusedTwoWayBlock
-from slimsam_build.graphs.masks import Masks
+from slimsam_build.graphs.masks import Masks, within_limits
 from slimsam_build.graphs.request_shapes import NO_LABEL
 from slimsam_client.contract import (
     MASK_MULTIPLE,
@@ -132,11 +132,7 @@ class BoundedMasks(nn.Module):
         """Measure masks; inputs and outputs are those of `Masks`."""
         prompts, count = _size(low_res_masks, 1), _size(chosen, 1)
         height, width = _size(row_weights, 1), _size(column_weights, 1)
-        fits = (prompts <= MAX_PROMPTS) & (height <= MAX_MASK_SIDE) & (width <= MAX_MASK_SIDE)
-        fits = fits & (prompts * height * width <= MAX_MASK_PIXELS)
-        fits = fits & (count * height * width <= MAX_MASK_PIXELS)
-        fits = fits & (height * width > 0)
-        fits = fits & (height % MASK_MULTIPLE + width % MASK_MULTIPLE == 0)
+        fits = within_limits(prompts, count, height, width)
         keep = fits.to(torch.int64)
 
         # What does not fit is computed for 8 x 8 pixels of one prompt.

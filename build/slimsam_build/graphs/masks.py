@@ -159,6 +159,15 @@ def _packed(values: Tensor) -> Tensor:
     return total
 
 
+def within_limits(prompts: Tensor, count: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Say whether P, K, H and W, tensors of one integer, are what `Masks` may compute; a bool."""
+    fits = (prompts <= MAX_PROMPTS) & (height <= MAX_MASK_SIDE) & (width <= MAX_MASK_SIDE)
+    fits = fits & (prompts * height * width <= MAX_MASK_PIXELS)
+    fits = fits & (count * height * width <= MAX_MASK_PIXELS)
+    fits = fits & (height * width > 0)
+    return fits & (height % MASK_MULTIPLE + width % MASK_MULTIPLE == 0)
+
+
 class AnyShapeMasks(nn.Module):
     """`Masks` for every P, H, W and K, so that no request ends in an error or costs too much.
 
@@ -184,11 +193,7 @@ class AnyShapeMasks(nn.Module):
         """Measure masks; inputs and outputs are those of `Masks`."""
         prompts, count = _size(low_res_masks), _size(chosen)
         height, width = _size(row_weights), _size(column_weights)
-        fits = (prompts <= MAX_PROMPTS) & (height <= MAX_MASK_SIDE) & (width <= MAX_MASK_SIDE)
-        fits = fits & (prompts * height * width <= MAX_MASK_PIXELS)
-        fits = fits & (count * height * width <= MAX_MASK_PIXELS)
-        fits = fits & (height * width > 0)
-        fits = fits & (height % MASK_MULTIPLE + width % MASK_MULTIPLE == 0)
+        fits = within_limits(prompts, count, height, width)
         keep = fits.to(prompts.dtype)
 
         # What does not fit is computed for 8 x 8 pixels of one prompt.
