@@ -37,8 +37,6 @@ class OnDevice:
     """
 
     def __init__(self, model: SamModel, device: str, precision: str) -> None:
-        # As the configurations say: the executor would compile for every shape at its first runs.
-        torch._C._jit_set_profiling_mode(False)
         self.device = device
         self.models: dict[ModelSpec, sides.OnDevice] = {
             **sides.graphs(model, device, precision),

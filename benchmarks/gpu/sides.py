@@ -92,8 +92,18 @@ def graphs(model: SamModel, device: str, precision: str) -> dict[ModelSpec, OnDe
         with warnings.catch_warnings():
             # PyTorch has announced a successor of TorchScript, Triton's own format.
             warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
-            traced[spec] = torch.jit.trace(module, examples, check_trace=False)
+            traced[spec] = _as_served(torch.jit.trace(module, examples, check_trace=False))
     return traced
+
+
+def _as_served(traced: OnDevice) -> OnDevice:
+    """Run without what TorchScript would compile for every new shape, as configurations say."""
+
+    def run(*inputs: Tensor) -> Any:
+        with torch.jit.optimized_execution(False):  # of this thread alone
+            return traced(*inputs)
+
+    return run
 
 
 def ours(models: Mapping[ModelSpec, OnDevice], device: str) -> Side:

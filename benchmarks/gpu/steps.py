@@ -110,10 +110,10 @@ STEPS: Final = (
         "plan-times", "TensorRT's plans", "build_steps.plan_times",
         FP16, (*BUILDING, "tensorrt"), after="plan",
     ),
-    Step("everything", "everything mode", "build_steps.everything", FP16, BUILDING),
+    Step("everything", "everything mode", "build_steps.everything", FP16, BUILDING, limits=2),
     Step(
         "fast", "encoder with segment-anything-fast's settings", graph_steps.fast,
-        {"batches": (1, 8)},
+        {"batches": (1, 8)}, limits=2,
     ),
     Step("serve", "served by this machine", "build_steps.serve", FP16, (*BUILDING, "pytriton")),
     Step(

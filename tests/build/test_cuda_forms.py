@@ -18,6 +18,7 @@ from transformers import SamModel
 
 from slimsam_build import parity
 from slimsam_build.checkpoints import load_checkpoint
+from slimsam_build.graphs import BoundedDecoder
 from slimsam_build.graphs.aligned_encoder import ALIGNMENT
 from slimsam_build.graphs.example import example_inputs
 from slimsam_build.targets import FUSED_BY_PYTORCH, FUSED_FOR_ANY_SHAPE, TARGETS
@@ -94,12 +95,24 @@ def test_pytorchs_kernels_get_what_they_take_without_a_copy(
         assert all(bias.stride(axis) % ALIGNMENT == 0 for axis in range(3))
 
 
+@pytest.mark.parametrize("graph", [FUSED_BY_PYTORCH[DECODER], BoundedDecoder])
+def test_no_engine_is_built_for_a_number_of_prompts(
+    shallow: Callable[[str], SamModel], graph: Callable[[SamModel], torch.nn.Module]
+) -> None:
+    """cuDNN would build one for each size and thread, half a second on an H200."""
+    decoder = graph(shallow("slimsam-77")).eval()
+    with torch.no_grad(), Attentions() as seen:
+        decoder(*example_inputs(DECODER))
+    assert not seen.calls and seen.operators > 100
+
+
 class Attentions(TorchDispatchMode):
     """Keeps what PyTorch's attention is given, beneath all that prepares it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[torch.Tensor, ...]] = []
+        self.operators = 0
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -109,8 +122,9 @@ class Attentions(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.operators += 1
         if "scaled_dot_product" in str(function):
-            self.calls.append((*args[:3], kwargs["attn_mask"]))
+            self.calls.append((*args[:3], kwargs.get("attn_mask")))
         return function(*args, **kwargs)
 
 

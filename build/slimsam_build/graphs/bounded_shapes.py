@@ -78,6 +78,9 @@ class BoundedDecoder(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Decode prompts; inputs and outputs are `Decoder`'s."""
+        rows = image_embeddings.shape[0]
+        for each in (point_coords, point_labels, mask_input, has_mask_input):
+            torch._check(each.shape[0] == rows)
         prompts, points = _size(point_coords, 1), _size(point_coords, 2)
         fits = (prompts == _size(point_labels, 1)) & (points == _size(point_labels, 2))
         fits = fits & (prompts <= MAX_PROMPTS) & (points <= MAX_POINTS) & (points > 0)
@@ -91,7 +94,7 @@ class BoundedDecoder(nn.Module):
 
         # They are cut before they are padded: no prompts of very many points are no bytes, and one
         # padded prompt of them is more than there is memory for.
-        coords, labels = (given[:, :count, :length] for given in (point_coords, point_labels))
+        coords, labels = (given[:, 0:count, 0:length] for given in (point_coords, point_labels))
         coords = F.pad(coords, [0, 0, 0, 1, 0, 1])
         labels = F.pad(labels, [0, MAX_POINTS, 0, MAX_PROMPTS], value=NO_LABEL)
         coords = coords.narrow(1, 0, count).narrow(2, 0, length)
@@ -101,7 +104,6 @@ class BoundedDecoder(nn.Module):
         # Every prompt is a row of its own, with a copy of its image: the compiler splits no axis
         # into two numbers that it does not know.
         batch = (image_embeddings, mask_input, has_mask_input)
-        rows = image_embeddings.shape[0]
         image, mask, has_mask = (
             given.unsqueeze(1).expand(rows, count, *given.shape[1:]).flatten(0, 1)
             for given in batch

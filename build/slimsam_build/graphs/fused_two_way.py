@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentionBlock
 
-from slimsam_build.graphs.attend import attend
+from slimsam_build.graphs.attend import attend_in_steps
 from slimsam_build.graphs.two_way import Projections, TokenAttention
 from slimsam_client.contract import EMBEDDING_SIZE
 
@@ -23,14 +23,14 @@ PIXELS = EMBEDDING_SIZE * EMBEDDING_SIZE
 
 
 class FusedTokenAttention(TokenAttention):
-    """`TokenAttention`, by one operator where the runtime has one."""
+    """`TokenAttention`, as one softmax of products."""
 
     def forward(self, query: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Attend: `query` (also the key) and `value` are (G, T, C), `bias` is (G, T)."""
         q = self.split(self.q_proj(query) * self.scale)
         k = self.split(self.k_proj(query))
         v = self.split(self.v_proj(value))
-        return self.out_proj(self.join(attend(q, k, v, bias.unsqueeze(1).unsqueeze(2))))
+        return self.out_proj(self.join(attend_in_steps(q, k, v, bias.unsqueeze(1).unsqueeze(2))))
 
 
 class _PlacedProjections(Projections):
@@ -74,7 +74,7 @@ class PlacedTokenToImage(_PlacedProjections):
         """Attend: `query` is (G, T, C), `image` (G, S, C); returns (G, T, C)."""
         q = self.split(self.q_proj(query) * self.scale)
         v = self.split_image(self.v_proj(image))
-        return self.out_proj(self.join(attend(q, self.place(image), v, None)))
+        return self.out_proj(self.join(attend_in_steps(q, self.place(image), v, None)))
 
 
 class PlacedTokenToSharedImage(PlacedTokenToImage):
@@ -86,7 +86,7 @@ class PlacedTokenToSharedImage(PlacedTokenToImage):
         q = self.q_proj(query) * self.scale
         q = q.reshape(image.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
         v = self.split_image(self.v_proj(image))
-        attended = attend(q, self.place(image), v, None)  # (B, heads, P * T, d)
+        attended = attend_in_steps(q, self.place(image), v, None)  # (B, heads, P * T, d)
         return self.out_proj(attended.transpose(1, 2).reshape(-1, query.shape[1], width))
 
 
@@ -114,7 +114,7 @@ class PlacedImageToToken(_PlacedProjections):
         """Attend with queries (G, heads, S, d)."""
         k = self.split(self.k_proj(key))
         v = self.split(self.v_proj(value))
-        attended = attend(q, k, v, bias.unsqueeze(1).unsqueeze(2)).transpose(1, 2)
+        attended = attend_in_steps(q, k, v, bias.unsqueeze(1).unsqueeze(2)).transpose(1, 2)
         # The tokens' first size, in which TensorRT sees that there will be as many image tokens.
         # By -1, or by this tensor's own, it would fuse two of the next attentions less.
         size = (key.shape[0], PIXELS, self.heads * self.head_dim)

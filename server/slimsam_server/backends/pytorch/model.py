@@ -14,8 +14,6 @@ from slimsam_server.standin import Model, Run, core_count
 def load(path: Path, arguments: dict[str, str]) -> Run:
     """Load an artifact, on the GPU where Triton has placed the instance on one."""
     torch.set_num_threads(core_count())
-    # As the configurations say: the executor would specialise for every shape at its first runs.
-    torch._C._jit_set_profiling_mode(False)
     on_gpu = arguments["model_instance_kind"] == "GPU" and torch.cuda.is_available()
     device = f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"
     if path.suffix == ".pt2":
@@ -27,7 +25,8 @@ def load(path: Path, arguments: dict[str, str]) -> Run:
 
 def _runner(module: Callable[..., Any], device: str) -> Run:
     def run(inputs: list[Any]) -> list[Any]:
-        with torch.inference_mode():
+        # As the configurations say: the executor would compile for every shape at its first runs.
+        with torch.jit.optimized_execution(False), torch.inference_mode():
             outputs = module(*(torch.from_numpy(array).to(device) for array in inputs))
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
