@@ -100,7 +100,8 @@ def _as_served(traced: OnDevice) -> OnDevice:
     """Run without what TorchScript would compile for every new shape, as configurations say."""
 
     def run(*inputs: Tensor) -> Any:
-        with torch.jit.optimized_execution(False):  # of this thread alone
+        # Of this thread alone.
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return traced(*inputs)
 
     return run
