@@ -59,7 +59,7 @@ class Run:
     Attributes:
         seconds: how long users came.
         outcomes: by the kind's name.
-        share: of the machine's processor time, what this process has used.
+        share: of its processors' time, what this process has used.
     """
 
     seconds: float
@@ -135,7 +135,7 @@ async def _open_loop(
 
 
 class _Meter:
-    """This process's share of the machine since it was made."""
+    """What this process has used of its processors' time since the meter was made."""
 
     def __init__(self) -> None:
         self._began, self._used = time.monotonic(), _processor_seconds()
