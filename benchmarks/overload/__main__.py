@@ -15,8 +15,8 @@ machine, does not count. `--check` ends with status 1 when a bound is missed: of
 `FLAT` of it at the most users; `UNBOUNDED` of the throughput with endless queues; the 99th
 percentile of a click's latency beside others at most `STARVED` times a lone one's median.
 
-Written to benchmarks/results/overload/<machine>/: a JSON file for each kind, with the machine's load
-before the run, and a chart of all kinds that have a file there.
+Written to benchmarks/results/overload/<machine>/: a JSON file for each kind, with the load of the
+machine before the run, and a chart of all kinds that have a file there.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ CONCURRENCY: Final = 4
 """Of the closed loops."""
 ROUNDS: Final = 3
 """Of the closed loops with and without an end of the queues, by turns; the median counts."""
-LEAST_USERS: Final = 40
-"""That a row's capacity must have room for, or it takes longer."""
 
 
 def main() -> int:
@@ -71,7 +69,7 @@ def main() -> int:
         repository = stack.enter_context(built_repository(source, options.target))
         endless = stack.enter_context(without_queue_policies(repository))
         stack.enter_context(all_processors())
-        with servers_processors():
+        with servers_processors() as processors:
             server, other = (
                 stack.enter_context(EmbeddedServer(path, options.target, allow_shared_memory=True))
                 for path in (repository, endless)
@@ -82,14 +80,8 @@ def main() -> int:
         )
         names = [name for name in KINDS if name in options.kinds or name == "click"]
         capacities = {
-            name: capacity((server, other), (kinds[name], same[name]), options.seconds)
-            for name in names
+            name: capacity((server, other), (kinds[name], same[name]), options) for name in names
         }
-        for name, found in capacities.items():
-            print(
-                f"{name}: {found.lone:.3f} s alone, {found.bounded:.2f}/s in a closed loop of "
-                f"{CONCURRENCY}, {found.unbounded:.2f}/s where queues have no end"
-            )
         other.stop()
         print(f"\n{HEADER}")
         rows = []
@@ -102,6 +94,7 @@ def main() -> int:
             "checkpoint": options.checkpoint,
             "target": options.target,
             "load": load,
+            "processors": [len(found) for found in processors],
             "points_per_side": options.points_per_side,
             "capacity": asdict(capacities[kind]),
             "rows": [written(row) for row in rows if kind in row.name.split()],
@@ -128,12 +121,17 @@ def parse() -> argparse.Namespace:
         help="of the capacity, how many users come; default: %(default)s",
     )  # fmt: skip
     add("--seconds", type=float, default=15, help="of a run, about; default: %(default)s")
+    add(
+        "--users", type=int, default=40,
+        help="a run takes longer until its server's capacity, or half of it in a closed loop, has "
+        "room for so many; default: %(default)s",
+    )  # fmt: skip
     add("--points-per-side", type=int, default=2, help="of everything mode; default: %(default)s")
     add("--check", action="store_true", help="end with status 1 when a bound is missed")
     add("--results", type=Path, default=RESULTS, help="directory of the results")
     options = parser.parse_args()
-    if min(*options.multiples, options.seconds) <= 0:
-        parser.error("expected multiples and seconds above 0")
+    if min(*options.multiples, options.seconds, options.users, options.points_per_side) <= 0:
+        parser.error("expected multiples, seconds, users and points per side above 0")
     return options
 
 
@@ -155,18 +153,27 @@ def without_queue_policies(repository: Path) -> Iterator[Path]:
 
 
 def capacity(
-    servers: tuple[EmbeddedServer, EmbeddedServer], kind: tuple[Kind, Kind], seconds: float
+    servers: tuple[EmbeddedServer, EmbeddedServer],
+    kind: tuple[Kind, Kind],
+    options: argparse.Namespace,
 ) -> Capacity:
-    """Measure one kind alone, on both servers by turns."""
-    alone = lone(servers[0].grpc_url, kind[0], seconds / 3)
-    lasting = max(seconds / 2, LEAST_USERS / alone.goodput(kind[0].name))
+    """Measure one kind alone, on both servers by turns, and say what was found."""
+    name = kind[0].name
+    alone = lone(servers[0].grpc_url, kind[0], options.seconds / 3)
+    median = alone.outcomes[name].percentile(50)
+    lasting = max(options.seconds, options.users * median) / 2
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for server, asked, goodputs in zip(servers, kind, found, strict=True):
             run = closed_loop(server.grpc_url, asked, CONCURRENCY, lasting)
-            goodputs.append(run.goodput(asked.name))
-    median = alone.outcomes[kind[0].name].percentile(50)
-    return Capacity(median, statistics.median(found[0]), statistics.median(found[1]))
+            goodputs.append(run.goodput(name))
+    bounded, unbounded = map(statistics.median, found)
+    print(
+        f"{name}: {median:.3f} s alone, {bounded:.2f}/s in a closed loop of {CONCURRENCY}, "
+        f"{unbounded:.2f}/s where queues have no end",
+        flush=True,
+    )
+    return Capacity(median, bounded, unbounded)
 
 
 def measure(
@@ -182,7 +189,7 @@ def measure(
         slowest = min(capacities[kind].bounded for kind in multiples)
         pids = server.processes()
         reset_peak(pids)
-        done = open_loop(server.grpc_url, rates, max(options.seconds, LEAST_USERS / slowest))
+        done = open_loop(server.grpc_url, rates, max(options.seconds, options.users / slowest))
         mib = peak_mib(pids)
         for kind, multiple in multiples.items():
             yield make_row(name, multiple, done, done.outcomes[kind], mib)

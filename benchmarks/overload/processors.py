@@ -9,20 +9,24 @@ from pathlib import Path
 
 
 @contextmanager
-def servers_processors() -> Iterator[None]:
+def servers_processors() -> Iterator[tuple[set[int], set[int]]]:
     """Start servers on the first half of this process's processors, and go to the second half.
 
     What is started within the block inherits the first half. After it, every thread of this
     process is on the second half, those of gRPC included, until `all_processors`. A lone processor
     is shared.
+
+    Yields:
+        The numbers of the servers' processors, and of this process's after the block.
     """
     mine = sorted(os.sched_getaffinity(0))
     half = len(mine) // 2
-    _move(set(mine[:half] or mine))
+    servers, users = set(mine[:half] or mine), set(mine[half:])
+    _move(servers)
     try:
-        yield
+        yield servers, users
     finally:
-        _move(set(mine[half:]))
+        _move(users)
 
 
 @contextmanager

@@ -72,8 +72,9 @@ class Run:
 
 
 def lone(url: str, kind: Kind, seconds: float) -> Run:
-    """One user after the other."""
-    return closed_loop(url, kind, 1, seconds)
+    """One user after the other, for longer until there is an answer."""
+    run = closed_loop(url, kind, 1, seconds)
+    return run if run.outcomes[kind.name].answered else lone(url, kind, 4 * seconds)
 
 
 def closed_loop(url: str, kind: Kind, concurrency: int, seconds: float) -> Run:
