@@ -10,6 +10,7 @@
 #   make test-wheels  wheels in empty environments of each Python; PYTHONS="3.10 3.12" for these
 #   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
 #   make test-seaweedfs  a batch in a store in Go: 150 MB
+#   make test-waiting  5,000 requests of 2.4 MB at once, which the edge keeps from a server: 12 GB through TLS
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
@@ -37,7 +38,7 @@ GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
 endif
 
 .PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels test-ray test-seaweedfs \
-	wheels lint format docs chromium firefox screenshots bench gpu load clean
+	test-waiting wheels lint format docs chromium firefox screenshots bench gpu load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -77,6 +78,9 @@ test-tools: .venv/ready .tools/label-studio/ready .tools/x-anylabeling/ready chr
 
 test-ray test-seaweedfs: test-%: .venv/%-ready
 	$(BIN)/python -m pytest tests/batch -m $*
+
+test-waiting: .venv/ready
+	WAITING_REQUESTS=5000 $(BIN)/python -m pytest tests/edge/test_memory.py -rP
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready

@@ -143,20 +143,33 @@ def overload(alone: bool) -> str:
             *("never" if row[q] is None else f"{row[q]:.2f} s" for q in ("p50", "p99")),
             f"{row['mib']:.0f}",
         ]
-        for row in _read(f"overload/{MACHINE}/overload.json")["rows"]
+        for found in _overloads().values()
+        for row in found["rows"]
         if (row["name"] == row["kind"]) == alone
     ]
     return markdown(header, rows)
 
 
 def capacities() -> str:
-    """Of the same: a server with its queues' ends, and one without."""
-    found = _read(f"overload/{MACHINE}/overload.json")["capacities"]
+    """Of the same: a server with its queues' ends, and one without; and how it was measured."""
     rows = [
-        [kind, f"{one['lone']:.3f} s", f"{one['bounded']:.2f}", f"{one['unbounded']:.2f}"]
-        for kind, one in found.items()
+        [
+            kind,
+            f"{one['lone']:.3f} s",
+            *(f"{one[queues]:.2f}" for queues in ("bounded", "unbounded")),
+            "shared" if found["processors"] is None else " + ".join(map(str, found["processors"])),
+            "unknown" if found["load"] is None else f"{found['load']:g}",
+        ]
+        for kind, found in _overloads().items()
+        for one in [found["capacity"]]
     ]
-    return markdown(["users", "one alone", "per second", "where queues have no end"], rows)
+    header = ["users", "one alone", "per second", "where queues have no end"]
+    return markdown([*header, "processors", "load before"], rows)
+
+
+def _overloads() -> dict[str, Any]:
+    paths = (RESULTS / "overload" / MACHINE).glob("*.json")
+    return {path.stem: json.loads(path.read_text()) for path in sorted(paths)}
 
 
 def fused(model: str) -> str:

@@ -61,11 +61,12 @@ class Authorities:
 
 @dataclass(frozen=True)
 class Edge:
-    """A running Envoy: the addresses of its listener and of its own administration, its log."""
+    """A running Envoy: the addresses of its listener and of its own administration, log and id."""
 
     url: str
     admin: str
     log: Path
+    pid: int
 
     def counter(self, name: str) -> int:
         """Read one of Envoy's own counters."""
@@ -136,7 +137,7 @@ def edge(
             stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        yield Edge(*_addresses(envoy, address, log), log)
+        yield Edge(*_addresses(envoy, address, log), log, envoy.pid)
     finally:
         envoy.terminate()
         envoy.wait(60)

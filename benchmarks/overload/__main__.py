@@ -8,18 +8,22 @@ have timeouts, some lose patience sooner, and a busy server is asked again as th
 parts: each kind of request alone; clicks beside another kind that takes nine tenths of the server;
 and the throughput in a closed loop beside that of the same models with queues that have no end.
 
-The generator shares the machine with the server. A row in which it took more than a quarter of the
-processor time does not count. `--check` ends with status 1 when a bound is missed: of the best
-goodput, `FLAT` of it at the most users; `UNBOUNDED` of the throughput with endless queues; the 99th
+The server has the first half of the processors and its users the second, as if they were on another
+machine: what users take grows with their number, and a server that shares its processors with them
+answers fewer for that alone. A row in which they took more than half of theirs, a quarter of the
+machine, does not count. `--check` ends with status 1 when a bound is missed: of the best goodput,
+`FLAT` of it at the most users; `UNBOUNDED` of the throughput with endless queues; the 99th
 percentile of a click's latency beside others at most `STARVED` times a lone one's median.
 
-Written to benchmarks/results/overload/<machine>/: all figures as JSON, and a chart.
+Written to benchmarks/results/overload/<machine>/: a JSON file for each kind, with the load of the
+machine before the run, and a chart of all kinds that have a file there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -38,6 +42,7 @@ from benchmarks.machine import this_machine
 from benchmarks.overload.bounds import missed_bounds
 from benchmarks.overload.chart import draw_chart
 from benchmarks.overload.figures import HEADER, Capacity, Row, make_row, written
+from benchmarks.overload.processors import all_processors, servers_processors
 from benchmarks.overload.requests import Kind, make_kinds
 from benchmarks.overload.users import closed_loop, lone, open_loop
 from benchmarks.repository import built_repository
@@ -52,36 +57,31 @@ CONCURRENCY: Final = 4
 """Of the closed loops."""
 ROUNDS: Final = 3
 """Of the closed loops with and without an end of the queues, by turns; the median counts."""
-LEAST_USERS: Final = 40
-"""That a row's capacity must have room for, or it takes longer."""
 
 
 def main() -> int:
     """Measure, print a table, write the files."""
     options = parse()
     directory = options.results / this_machine().file_name
+    load = round(os.getloadavg()[0], 1)
     with ExitStack() as stack:
         source = checkpoint(options.checkpoint)
         repository = stack.enter_context(built_repository(source, options.target))
         endless = stack.enter_context(without_queue_policies(repository))
-        server, other = (
-            stack.enter_context(EmbeddedServer(path, options.target, allow_shared_memory=True))
-            for path in (repository, endless)
-        )
+        stack.enter_context(all_processors())
+        with servers_processors() as processors:
+            server, other = (
+                stack.enter_context(EmbeddedServer(path, options.target, allow_shared_memory=True))
+                for path in (repository, endless)
+            )
         kinds, same = (
             stack.enter_context(make_kinds(each.grpc_url, options.points_per_side))
             for each in (server, other)
         )
         names = [name for name in KINDS if name in options.kinds or name == "click"]
         capacities = {
-            name: capacity((server, other), (kinds[name], same[name]), options.seconds)
-            for name in names
+            name: capacity((server, other), (kinds[name], same[name]), options) for name in names
         }
-        for name, found in capacities.items():
-            print(
-                f"{name}: {found.lone:.3f} s alone, {found.bounded:.2f}/s in a closed loop of "
-                f"{CONCURRENCY}, {found.unbounded:.2f}/s where queues have no end"
-            )
         other.stop()
         print(f"\n{HEADER}")
         rows = []
@@ -89,14 +89,18 @@ def main() -> int:
             print(row, flush=True)
             rows.append(row)
     directory.mkdir(parents=True, exist_ok=True)
-    report = {
-        "checkpoint": options.checkpoint,
-        "target": options.target,
-        "capacities": {name: asdict(found) for name, found in capacities.items()},
-        "rows": [written(row) for row in rows],
-    }
-    (directory / "overload.json").write_text(json.dumps(report, indent=1) + "\n")
-    draw_chart(directory / "overload.png", [row for row in rows if row.name == row.kind])
+    for kind in options.kinds:
+        report = {
+            "checkpoint": options.checkpoint,
+            "target": options.target,
+            "load": load,
+            "processors": [len(found) for found in processors],
+            "points_per_side": options.points_per_side,
+            "capacity": asdict(capacities[kind]),
+            "rows": [written(row) for row in rows if kind in row.name.split()],
+        }
+        (directory / f"{kind}.json").write_text(json.dumps(report, indent=1) + "\n")
+    draw_chart(directory)
     missed = list(missed_bounds(capacities, rows))
     print(*missed, sep="\n")
     return 1 if options.check and missed else 0
@@ -117,12 +121,17 @@ def parse() -> argparse.Namespace:
         help="of the capacity, how many users come; default: %(default)s",
     )  # fmt: skip
     add("--seconds", type=float, default=15, help="of a run, about; default: %(default)s")
-    add("--points-per-side", type=int, default=4, help="of everything mode; default: %(default)s")
+    add(
+        "--users", type=int, default=40,
+        help="a run takes longer until its server's capacity, or half of it in a closed loop, has "
+        "room for so many; default: %(default)s",
+    )  # fmt: skip
+    add("--points-per-side", type=int, default=2, help="of everything mode; default: %(default)s")
     add("--check", action="store_true", help="end with status 1 when a bound is missed")
     add("--results", type=Path, default=RESULTS, help="directory of the results")
     options = parser.parse_args()
-    if min(*options.multiples, options.seconds) <= 0:
-        parser.error("expected multiples and seconds above 0")
+    if min(*options.multiples, options.seconds, options.users, options.points_per_side) <= 0:
+        parser.error("expected multiples, seconds, users and points per side above 0")
     return options
 
 
@@ -144,18 +153,27 @@ def without_queue_policies(repository: Path) -> Iterator[Path]:
 
 
 def capacity(
-    servers: tuple[EmbeddedServer, EmbeddedServer], kind: tuple[Kind, Kind], seconds: float
+    servers: tuple[EmbeddedServer, EmbeddedServer],
+    kind: tuple[Kind, Kind],
+    options: argparse.Namespace,
 ) -> Capacity:
-    """Measure one kind alone, on both servers by turns."""
-    alone = lone(servers[0].grpc_url, kind[0], seconds / 3)
-    lasting = max(seconds / 2, LEAST_USERS / alone.goodput(kind[0].name))
+    """Measure one kind alone, on both servers by turns, and say what was found."""
+    name = kind[0].name
+    alone = lone(servers[0].grpc_url, kind[0], options.seconds / 3)
+    median = alone.outcomes[name].percentile(50)
+    lasting = max(options.seconds, options.users * median) / 2
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for server, asked, goodputs in zip(servers, kind, found, strict=True):
             run = closed_loop(server.grpc_url, asked, CONCURRENCY, lasting)
-            goodputs.append(run.goodput(asked.name))
-    median = alone.outcomes[kind[0].name].percentile(50)
-    return Capacity(median, statistics.median(found[0]), statistics.median(found[1]))
+            goodputs.append(run.goodput(name))
+    bounded, unbounded = map(statistics.median, found)
+    print(
+        f"{name}: {median:.3f} s alone, {bounded:.2f}/s in a closed loop of {CONCURRENCY}, "
+        f"{unbounded:.2f}/s where queues have no end",
+        flush=True,
+    )
+    return Capacity(median, bounded, unbounded)
 
 
 def measure(
@@ -171,7 +189,7 @@ def measure(
         slowest = min(capacities[kind].bounded for kind in multiples)
         pids = server.processes()
         reset_peak(pids)
-        done = open_loop(server.grpc_url, rates, max(options.seconds, LEAST_USERS / slowest))
+        done = open_loop(server.grpc_url, rates, max(options.seconds, options.users / slowest))
         mib = peak_mib(pids)
         for kind, multiple in multiples.items():
             yield make_row(name, multiple, done, done.outcomes[kind], mib)

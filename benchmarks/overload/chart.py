@@ -6,15 +6,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.overload.figures import Row
+from benchmarks.overload.figures import read_rows
 
 
-def draw_chart(path: Path, rows: list[Row]) -> None:
-    """Draw a curve for each kind of users, both axes in parts of its best goodput."""
+def draw_chart(directory: Path) -> None:
+    """Draw a curve for each kind of users that has a file there, to overload.png.
+
+    Both axes are in parts of the kind: of its capacity, and of its best goodput.
+    """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for kind in dict.fromkeys(row.kind for row in rows):
-        own = [row for row in rows if row.kind == kind and row.counts]
+    for path in sorted(directory.glob("*.json")):
+        kind = path.stem
+        own = [row for row in read_rows(path) if row.name == row.kind and row.counts]
         if not own:
             continue
         best = max(row.goodput for row in own)
@@ -27,4 +31,4 @@ def draw_chart(path: Path, rows: list[Row]) -> None:
     axes.set_ylabel("answered in time, by the best")
     axes.set_ylim(0, 1.1)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    figure.savefig(directory / "overload.png", dpi=100)

@@ -83,7 +83,7 @@ def make_kinds(url: str, points_per_side: int) -> Iterator[dict[str, Kind]]:
             Kind("click", (1.0, 2.0, 5.0), (click,)),
             Kind("prompts", (5.0, 10.0, 20.0), prompts),
             Kind("segment", (5.0, 10.0, 20.0), (embeds, click)),
-            Kind("everything", (10.0, 20.0, 40.0), (found,)),
+            Kind("everything", (5.0, 10.0, 20.0), (found,)),
         )
         yield {kind.name: kind for kind in kinds}
 

@@ -59,7 +59,7 @@ class Run:
     Attributes:
         seconds: how long users came.
         outcomes: by the kind's name.
-        share: of the machine's processor time, what this process has used.
+        share: of its processors' time, what this process has used.
     """
 
     seconds: float
@@ -72,8 +72,9 @@ class Run:
 
 
 def lone(url: str, kind: Kind, seconds: float) -> Run:
-    """One user after the other."""
-    return closed_loop(url, kind, 1, seconds)
+    """One user after the other, for longer until there is an answer."""
+    run = closed_loop(url, kind, 1, seconds)
+    return run if run.outcomes[kind.name].answered else lone(url, kind, 4 * seconds)
 
 
 def closed_loop(url: str, kind: Kind, concurrency: int, seconds: float) -> Run:
@@ -135,7 +136,7 @@ async def _open_loop(
 
 
 class _Meter:
-    """This process's share of the machine since it was made."""
+    """What this process has used of its processors' time since the meter was made."""
 
     def __init__(self) -> None:
         self._began, self._used = time.monotonic(), _processor_seconds()

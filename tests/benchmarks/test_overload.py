@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.overload import bounds
 from benchmarks.overload.bounds import missed_bounds
-from benchmarks.overload.figures import Capacity, Row, make_row, nearest_rank
+from benchmarks.overload.figures import Capacity, Row, make_row, nearest_rank, read_rows
+from benchmarks.overload.processors import all_processors, servers_processors
 from benchmarks.overload.users import Outcomes, Run
 
 
@@ -28,7 +34,7 @@ def test_a_row_of_users() -> None:
     assert (made.offered, made.goodput, made.p50) == (10.0, 9.0, 0.1)
     assert (made.refused, made.late, made.cancelled, made.failed) == (2, 1, 3, 1)
     assert made.p99 == math.inf  # of 94 who waited to the end, four got nothing
-    assert made.counts and not dataclasses.replace(made, share=0.26).counts
+    assert made.counts and not dataclasses.replace(made, share=0.51).counts
 
 
 def test_percentiles_of_what_may_be_infinite() -> None:
@@ -43,7 +49,7 @@ def test_percentiles_of_what_may_be_infinite() -> None:
     [
         ([row(), row(multiple=10.0, goodput=16.0)], Capacity(0.04, 20, 22), []),
         ([row(), row(multiple=10.0, goodput=15.0)], Capacity(0.04, 20, 22), ["expected 80% of"]),
-        ([row(), row(multiple=10.0, share=0.3)], Capacity(0.04, 20, 22), ["no row counts"]),
+        ([row(), row(multiple=10.0, share=0.6)], Capacity(0.04, 20, 22), ["no row counts"]),
         ([row()], Capacity(0.04, 19, 22), ["expected 90% of"]),
         ([row(failed=1)], Capacity(0.04, 20, 22), ["1 users got an error"]),
         ([row(name="clicks and segment", p99=0.4)], Capacity(0.04, 20, 22), []),
@@ -57,13 +63,37 @@ def test_bounds(rows: list[Row], capacity: Capacity, missed: list[str]) -> None:
     assert all(words in said for words, said in zip(missed, found, strict=True))
 
 
-def test_a_run(run_benchmark: Callable[..., str], tmp_path: Path) -> None:
-    run_benchmark(
-        "overload", "--kinds", "click", "--multiples", 3, "--seconds", 2, "--results", tmp_path
-    )
-    (file,) = tmp_path.glob("*/overload.json")
+def test_a_run(
+    run_benchmark: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a bound that nothing can keep: `--check` says so and ends with status 1."""
+    monkeypatch.setattr(bounds, "UNBOUNDED", 1000.0)
+    options = ("--kinds", "click", "--multiples", 3, "--seconds", 2, "--results", tmp_path)
+    processors = os.sched_getaffinity(0)
+    printed = run_benchmark("overload", *options, "--check", status=1)
+    assert "click: expected 100000% of" in printed
+    assert os.sched_getaffinity(0) == processors
+    (file,) = tmp_path.glob("*/click.json")
     report = json.loads(file.read_text())
     (only,) = report["rows"]
     assert only["kind"] == "click" and only["failed"] == 0 and only["goodput"] > 0
-    assert only["offered"] > report["capacities"]["click"]["bounded"]
+    assert only["offered"] > report["capacity"]["bounded"]
+    assert [row.goodput for row in read_rows(file)] == [only["goodput"]]
     assert file.with_name("overload.png").stat().st_size > 1000
+
+
+def test_servers_and_users_have_processors_of_their_own() -> None:
+    script = "import os; print(*sorted(os.sched_getaffinity(0)))"
+    before = os.sched_getaffinity(0)
+    stay = threading.Event()
+    other = threading.Thread(target=stay.wait)
+    other.start()
+    assert other.native_id is not None
+    with all_processors():
+        with servers_processors() as (servers, users):
+            started = subprocess.check_output([sys.executable, "-c", script])
+        assert set(map(int, started.split())) == servers
+        assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == users
+    stay.set()
+    assert servers | users == before == os.sched_getaffinity(0)
+    assert len(before) == 1 or not servers & users

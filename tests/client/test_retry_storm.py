@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import time
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from slimsam_client import (
     SlimSamError,
 )
 from slimsam_client.calls import Done, advance
+from slimsam_client.contract import CONTINUED_PRIORITY
 from slimsam_client.transport import sender as sender_module
 from slimsam_client.transport.exchange import Attempt, Attempts, Pause, Rpc
 from slimsam_client.transport.sender import LEAST_ATTEMPT, Sender
@@ -138,3 +140,18 @@ def test_more_than_the_queue_takes(clients: int, requests: int, simulate: Any) -
     assert {kind for kind, _ in seen.outcomes} == {messages.ModelInferResponse}
     assert max(time for _, time in seen.outcomes) < 1.25 * clients * requests * SERVICE
     assert sum(seen.refused.values()) < 4 * clients * requests
+
+
+def test_what_is_begun_does_not_wait_for_what_is_new() -> None:
+    """A queue without room for new requests says nothing of that of those which go on."""
+    sender = Sender("simulated:8001")
+    new, begun = (messages.ModelInferRequest(model_name="m") for _ in range(2))
+    begun.parameters["priority"].uint64_param = CONTINUED_PRIORITY
+    far = time.monotonic() + 60
+    calls = [sender.call(Rpc("ModelInfer", one, True), far) for one in (new, new, begun)]
+    assert isinstance(advance(calls[0], None), Attempt)
+    assert isinstance(advance(calls[0], BUSY), Pause)
+    assert isinstance(advance(calls[1], None), Pause)  # for its turn
+    assert isinstance(advance(calls[2], None), Attempt)
+    for call in calls:
+        call.close()

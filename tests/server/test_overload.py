@@ -11,8 +11,10 @@ from dataclasses import astuple
 import grpc
 import numpy as np
 import pytest
+from inference_counts import settled_counts
 from skimage import data
 
+from benchmarks.first_call import first_call
 from benchmarks.resident_memory import peak_mib, reset_peak, resident_mib
 from slimsam_client import AsyncSlimSam, GenerateSettings, MaskRecord, SlimSam
 from slimsam_client.calls import Call
@@ -26,6 +28,7 @@ from slimsam_client.contract import (
     ModelSpec,
 )
 from slimsam_client.everything.remote import bytes_tensor
+from slimsam_client.operations import generate
 from slimsam_client.prompts.encode import encode_prompts, prompt_arrays
 from slimsam_client.transport.status import Status
 from slimsam_client.transport.tensors import to_request
@@ -36,6 +39,7 @@ MAX_RESIDENT_MIB = 1.2e9 / 2**20
 MANY = 5000
 MOST_GROWN_MIB = 1e9 / 2**20
 PROMPT = json.dumps({"points": [[[5, 5]]]})
+FINE = GenerateSettings(points_per_side=64)
 SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 
 FRAME = {
@@ -75,10 +79,11 @@ def channel_of(server: EmbeddedServer) -> grpc.aio.Channel:
     )
 
 
-async def ask(channel: grpc.aio.Channel, request: bytes) -> str:
+async def ask(channel: grpc.aio.Channel, request: bytes, timeout: float | None = None) -> str:
     """How a request ended that nobody repeats."""
+    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     try:
-        await channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(request)
+        await call(request, timeout=timeout)
     except grpc.aio.AioRpcError as error:
         status = Status.of(error)
         return "busy" if status.busy else str(status)
@@ -150,6 +155,36 @@ def test_a_click_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
 def test_what_is_begun_goes_before_what_is_new(server: EmbeddedServer) -> None:
     begun = many(BULK_DECODER, CONTINUED_PRIORITY)
     assert order(server, [many(BULK_DECODER)] * 8, begun).index("late answered") < 7
+
+
+@pytest.mark.parametrize("seconds", [None, 5.0], ids=["cancelled", "expired"])
+def test_everything_mode_is_refused_at_once_and_stops_when_nobody_waits(
+    seconds: float | None, server: EmbeddedServer
+) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    request = body(first_call(generate(image, FINE, None, on_server=True)))
+    before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+
+    async def main() -> Counter[str]:
+        async with channel_of(server) as channel:
+            users = [asyncio.create_task(ask(channel, request, seconds)) for _ in range(24)]
+            for refused, user in enumerate(asyncio.as_completed(users), 1):
+                await user
+                if refused == len(users) / 2:  # the others wait, or are under way
+                    break
+            for user in users if seconds is None else []:
+                user.cancel()
+            ends = await asyncio.gather(*users, return_exceptions=True)
+        return Counter(end if isinstance(end, str) else type(end).__name__ for end in ends)
+
+    ends = asyncio.run(main())
+    assert ends["busy"] and "answered" not in ends, ends
+    if seconds is None:
+        assert set(ends) == {"busy", "CancelledError"}
+    with SlimSam(server.grpc_url, timeout=300) as sam:
+        sam.generate(image, SMALL, on_server=True)  # an instance is free again
+    computed = settled_counts(server.grpc_url, BULK_DECODER.name)[0] - before
+    assert computed < FINE.points_per_side**2 / MAX_PROMPTS  # not even one to its end
 
 
 def test_everything_mode_waits_for_a_decoder_that_is_full(server: EmbeddedServer) -> None:

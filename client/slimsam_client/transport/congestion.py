@@ -10,13 +10,13 @@ from slimsam_client.transport.status import Status
 
 
 class CongestionWindow:
-    """The requests of one client that may be under way at one model.
+    """The requests of one client that may be under way in one queue of a model.
 
-    Their number has no bound until the model is away or busy. Then the window is halved, down to
-    one, by each attempt that was not taken, and grows by one with each answer, as TCP does it in
-    slow start (RFC 5681, section 3.1). A request that backs off stays in the window if it has room
-    for it. So a fleet of clients does not bury a server that comes back under all that they have
-    waited with, and one that is busy is not kept so by repetitions.
+    Their number has no bound until the model is away or the queue full. Then the window is halved,
+    down to one, by each attempt that was not taken, and grows by one with each answer, as TCP does
+    it in slow start (RFC 5681, section 3.1). A request that backs off stays in the window if it has
+    room for it. So a fleet of clients does not bury a server that comes back under all that they
+    have waited with, and one that is busy is not kept so by repetitions.
 
     Attributes:
         reason: the status that halved the window last; None if nothing has.

@@ -53,8 +53,11 @@ class Sender:
         self.url = url
         self.answered = False
         self.outages = 0
-        # Each model has its own, so that clicks do not wait behind everything mode.
-        self._windows: defaultdict[str, CongestionWindow] = defaultdict(CongestionWindow)
+        # Each queue has its own, so that clicks do not wait behind everything mode, nor what is
+        # begun behind what is new and refused.
+        self._windows: defaultdict[tuple[str, int], CongestionWindow] = defaultdict(
+            CongestionWindow
+        )
 
     def make(
         self, exchange: Exchange[T], deadline: float, check: Check | None = None
@@ -85,7 +88,7 @@ class Sender:
         away, busy = backoffs(), backoffs(MAX_BUSY_BACKOFF)
         breakages = rpc.breakages or Breakages()
         before: Status | None = None
-        window = self._windows[_model_of(rpc)]
+        window = self._windows[_queue_of(rpc)]
         inside = answered = False
         try:
             while True:
@@ -158,5 +161,10 @@ def _id_of(rpc: Rpc) -> str:
     return str(rpc.request.id) if rpc.method == "ModelInfer" else ""
 
 
-def _model_of(rpc: Rpc) -> str:
-    return str(rpc.request.model_name) if rpc.method == "ModelInfer" else ""
+def _queue_of(rpc: Rpc) -> tuple[str, int]:
+    """Which queue a request waits in: that of a model, and of the priority that it asks for."""
+    if rpc.method != "ModelInfer":
+        return "", 0
+    parameters = rpc.request.parameters
+    priority = parameters["priority"].uint64_param if "priority" in parameters else 0
+    return str(rpc.request.model_name), int(priority)
