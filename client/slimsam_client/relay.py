@@ -48,7 +48,8 @@ class RelayedMasks:
         boxes: (P, M, 4) int32, x0, y0, x1, y1 in pixels, right and lower edge exclusive; zeros for
             an empty mask.
         areas: (P, M) int64, pixels of each mask.
-        mask_ids: (P, M) of str, by which masks are refined.
+        mask_ids: (P, M) of str, by which masks are refined; of None, if the prompt has
+            `keep_masks` of false.
     """
 
     masks: NDArray[np.object_]
@@ -160,7 +161,9 @@ def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
         answer["scores"].copy(),
         answer["boxes"].copy(),
         answer["areas"].copy(),
-        ids_of(answer["mask_ids"], CLICK.name, "mask_ids"),
+        np.full(shape, None, np.object_)
+        if all(one == b"" for one in answer["mask_ids"].flat)
+        else ids_of(answer["mask_ids"], CLICK.name, "mask_ids"),
     )
 
 

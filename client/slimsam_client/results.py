@@ -140,12 +140,14 @@ class Prediction:
         Each can be the mask_input of a call that refines this mask.
 
         Raises:
-            MaskError: the prediction is of an embedding: refine by `low_res_logits`.
+            MaskError: the prediction is of an embedding, to be refined by `low_res_logits`, or was
+                made with `keep_masks=False`.
         """
         if self._mask_ids is None:
             raise MaskError(
-                "mask_ids: expected a prediction of an uploaded image, got one of an embedding, "
-                "whose masks no server keeps; give best_logits as mask_input"
+                "mask_ids: expected a prediction of an uploaded image, got one of an embedding or "
+                "with keep_masks=False, whose masks no server keeps; give best_logits as "
+                "mask_input, or ask with keep_masks=True"
             )
         return self._mask_ids
 

@@ -26,6 +26,7 @@ from slimsam_client import (
     NotKeptError,
     Predictor,
     PromptError,
+    SettingsError,
     SlimSam,
     UploadedImage,
 )
@@ -153,6 +154,21 @@ def test_wrong_prompts_are_refused_alike(
     if not isinstance(prompt.get("mask_input"), str):
         with pytest.raises(PromptError, match=said):
             sam.predict(embedding, **prompt)
+
+
+@pytest.mark.parametrize("kind", ["all", "best", "rle", None])
+def test_masks_of_previews_are_not_kept(kind: Any, fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    for image in (sam.upload(PIXELS), sam.embed(PIXELS)):
+        expected = sam.predict(image, [INSIDE, INSIDE], masks=kind)
+        found = sam.predict(image, [INSIDE, INSIDE], masks=kind, keep_masks=False)
+        assert np.array_equal(found.scores, expected.scores)
+        with pytest.raises(MaskError, match="mask_ids: expected .* or with keep_masks=False"):
+            _ = found.mask_ids
+        with pytest.raises(SettingsError, match="keep_masks: expected True or False, got 'no'"):
+            sam.predict(image, INSIDE, keep_masks="no")
+    single = sam.predict(sam.upload(PIXELS), INSIDE, masks=kind, keep_masks=False)
+    assert np.array_equal(single.scores, expected.scores[0])
 
 
 def test_what_is_not_kept_is_sent_again(fake: FakeServer, connect: Connect) -> None:

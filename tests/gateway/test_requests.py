@@ -102,6 +102,15 @@ def test_a_mask_is_refined_by_its_id(gateway: Gateway, picture: bytes, sam: Slim
     np.testing.assert_array_equal(rle(found), expected.best_masks)
 
 
+def test_masks_of_previews_have_no_ids(gateway: Gateway, picture: bytes) -> None:
+    image_id = gateway.upload(picture)
+    for prompt in (POINT, {**BOXES, "masks": "all"}):
+        expected = asked(gateway, image_id, prompt)
+        found = asked(gateway, image_id, {**prompt, "keep_masks": False})
+        assert found["mask_ids"] == [[None] * len(row) for row in expected["mask_ids"]]
+        assert found["masks"] == expected["masks"]
+
+
 def test_a_picture_that_was_reduced(gateway: Gateway, sam: SlimSam) -> None:
     large = drawn().resize((1280, 960))
     query = {"original_width": 1280, "original_height": 960}
