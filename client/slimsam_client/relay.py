@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.calls import Call, Operation
 from slimsam_client.clicks.upload import checked_id, ids_of
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, NOT_KEPT, ModelSpec
+from slimsam_client.contract import AUTOMATIC, CLICK, ID_IMAGE_KEY, IMAGE, NOT_KEPT, ModelSpec
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, NotKeptError
 from slimsam_client.everything import GenerateSettings, MaskRecord
 from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.remote import bytes_tensor, everything_arrays
+from slimsam_client.results import image_key
 
 FORGET: Final = b'{"forget":true}'
 """The prompt by which a picture is erased."""
@@ -135,7 +136,7 @@ def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operatio
     arrays = {"image_bytes": bytes_tensor([content])}
     if original_size is not None:
         arrays["original_size"] = np.array(original_size, np.int32)
-    answer = yield Call(IMAGE, arrays)
+    answer = yield Call(IMAGE, arrays, image_key=image_key(content))
     height, width = answer["original_size"].tolist()
     if min(height, width) < 1 or original_size not in (None, (height, width)):
         raise ContractError(
@@ -147,7 +148,7 @@ def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operatio
 
 def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
     tensors = {"image_id": bytes_tensor([image_id]), "prompt": bytes_tensor([prompt])}
-    answer = yield Call(CLICK, tensors)
+    answer = yield Call(CLICK, tensors, image_key=image_id[ID_IMAGE_KEY])
     shape = answer["masks"].shape
     for name in ("scores", "areas", "mask_ids"):
         if answer[name].shape != shape:
@@ -181,7 +182,7 @@ def _generated(
             "or send what was uploaded, byte for byte, and the original size if it has one"
         )
     arrays = everything_arrays(content, settings, original_size)
-    answer = yield Call(AUTOMATIC, arrays, continues=True)
+    answer = yield Call(AUTOMATIC, arrays, continues=True, image_key=image_key(content))
     return kept, from_tensors(answer, kept.original_size)
 
 

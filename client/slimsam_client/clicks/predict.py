@@ -120,20 +120,26 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
 
     An address may lead to several servers by turns. One of the next asks then comes to that which
     keeps it, which spares sending the image; and if none does, it is sent. A proxy that goes by the
-    image's key sends all of these to one server.
+    image's key sends all of these to one server. Of a list the client itself asks one after the
+    other, from the one that the image is sent to.
     """
+    turn = 0
     for ask in range(ASKS):
         tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
         try:
-            answer: Arrays = yield Call(QUESTION, tensors, None, ask > 0, image_key=image.key)
+            answer: Arrays = yield Call(
+                QUESTION, tensors, None, ask > 0, image_key=image.key, turn=turn
+            )
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
             if ask == ASKS - 1:
                 raise
             # What a mask's prompt was, the client does not know; another server may keep it.
             of_mask = f"{NOT_KEPT}mask" in str(error)
+        turn += 1
         if ask in SENDS and not of_mask:
             yield from upload_again(image)
+            turn = 0
     raise AssertionError
 
 
