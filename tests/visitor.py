@@ -170,14 +170,16 @@ class Visitor:
     def stored(self, store: str, count: int) -> None:
         """Wait until the browser has stored so many of something: files, or work on them."""
         self.until(
-            lambda: self.page.evaluate(
-                """async (store) => {
+            lambda: (
+                self.page.evaluate(
+                    """async (store) => {
                     const { Storage } = await import("/page/storage.js");
                     return (await (await Storage.open()).all(store)).length;
                 }""",
-                store,
+                    store,
+                )
+                == count
             )
-            == count
         )
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -39,7 +39,9 @@ class Choice:
     masks: MaskKind
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "multimask_output", as_bool(self.multimask_output, "multimask_output"))
+        object.__setattr__(
+            self, "multimask_output", as_bool(self.multimask_output, "multimask_output")
+        )
         if not isinstance(self.masks, str | None) or self.masks not in KINDS:
             raise SettingsError(
                 f"masks: expected {', '.join(map(repr, KINDS[:-1]))} or None, "
