@@ -10,12 +10,13 @@ from playwright.sync_api import Page, expect
 from visitor import Visitor
 
 # Names of the buttons of which a finger at their middle would hit something else, or nothing.
-OUT_OF_REACH = """() => [...document.querySelectorAll(".tools button, .top button, .welcome button")]
+OUT_OF_REACH = """() => [...document.querySelectorAll(":is(.tools, .top, .welcome) button")]
   .filter((button) => button.checkVisibility())
   .filter((button) => {
     const { left, right, top, bottom } = button.getBoundingClientRect();
+    const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
     const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-    return left < 0 || top < 0 || right > innerWidth || bottom > innerHeight || !button.contains(hit);
+    return !inside || !button.contains(hit);
   })
   .map((button) => button.textContent.trim())"""
 

@@ -15,9 +15,9 @@ from slimsam_client.results import image_key
 
 KEY_BYTES: Final = 32
 MODEL_BYTES: Final = 8
-"""A picture's key begins with so many bytes of the digest of what made its embedding. Then come those
-of its file alone (`image_key`), by which requests on it find their server, and the rest is the
-picture's under this model, or the tenant's secret."""
+"""A picture's key begins with so many bytes of the digest of what made its embedding. Then come
+those of its file alone (`image_key`), by which requests on it find their server, and the rest is
+the picture's under this model, or the tenant's secret."""
 
 
 class PictureKeys:
