@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import urllib.request
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from slimsam_client.contract import CLICK, IMAGE, ModelSpec
 from slimsam_client.encodings import from_rle
+from slimsam_server import EmbeddedServer
 
 Answer = dict[str, NDArray[Any]]
 
@@ -47,3 +51,20 @@ def masks_of(answer: Answer, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode an answer's RLEs, (P, M, height, width)."""
     masks = [from_rle({"size": list(size), "counts": one}) for one in answer["masks"].ravel()]
     return np.reshape(masks, (*answer["masks"].shape, *size))
+
+
+def kept_mask_bytes(server: EmbeddedServer, client: Any) -> float:
+    """Bytes of the masks that a server keeps now."""
+
+    def published(name: str) -> float:
+        with urllib.request.urlopen(server.metrics_url, timeout=60) as answer:
+            text = answer.read().decode()
+        found = re.search(rf'^{name}{{kind="mask"}} (\S+)$', text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    # What is published is at most a second old, and the oldest mask's age tells when it was.
+    before = published("slimsam_cache_oldest_seconds")
+    while published("slimsam_cache_oldest_seconds") == before:
+        with contextlib.suppress(triton.InferenceServerException):
+            click(client, "0" * 64, points=[[1, 1]])
+    return published("slimsam_cache_bytes")

@@ -39,7 +39,7 @@ def prepared(url: str, before: str) -> Any:
     if before == "closed":
         client.close()
     if before == "locked":  # by a thread that the child will not have
-        client._connection._links._lock.acquire()
+        client._connection._routes.any._lock.acquire()
     return client
 
 

@@ -167,6 +167,21 @@ class Visitor:
         """Wait until a mask is drawn above a pixel, or none."""
         self.until(lambda: (self.shown(x, y)[3] > 0) is there)
 
+    def stored(self, store: str, count: int) -> None:
+        """Wait until the browser has stored so many of something: files, or work on them."""
+        self.until(
+            lambda: (
+                self.page.evaluate(
+                    """async (store) => {
+                    const { Storage } = await import("/page/storage.js");
+                    return (await (await Storage.open()).all(store)).length;
+                }""",
+                    store,
+                )
+                == count
+            )
+        )
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait, while the browser goes on, until something is so."""
         end = time.monotonic() + PATIENCE / 1000

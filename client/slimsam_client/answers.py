@@ -39,7 +39,9 @@ class Choice:
     masks: MaskKind
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "multimask_output", _as_bool(self.multimask_output))
+        object.__setattr__(
+            self, "multimask_output", as_bool(self.multimask_output, "multimask_output")
+        )
         if not isinstance(self.masks, str | None) or self.masks not in KINDS:
             raise SettingsError(
                 f"masks: expected {', '.join(map(repr, KINDS[:-1]))} or None, "
@@ -94,8 +96,16 @@ def to_prediction(
     return Prediction(masks, scores, logits, rles)
 
 
-def _as_bool(value: Any) -> bool:
-    """Give True or False of any type (bool, numpy.bool_, 0 and 1) as a bool."""
+def as_bool(value: Any, name: str) -> bool:
+    """Give True or False of any type (bool, numpy.bool_, 0 and 1) as a bool.
+
+    Args:
+        value: the value.
+        name: the argument's name, for the message.
+
+    Raises:
+        SettingsError: it is neither.
+    """
     if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biu" and value in (0, 1):
         return bool(value)
-    raise SettingsError(f"multimask_output: expected True or False, got {quoted_value(value)}")
+    raise SettingsError(f"{name}: expected True or False, got {quoted_value(value)}")

@@ -139,14 +139,20 @@ class AsyncSlimSam(ConfiguredClient):
         multimask_output: bool = True,
         *,
         masks: MaskKind = "all",
+        keep_masks: bool = True,
     ) -> Prediction:
         """As `SlimSam.predict`."""
         return await self._run(
-            operations.predict(embedding, points, labels, box, mask_input, multimask_output, masks)
+            operations.predict(
+                embedding, points, labels, box, mask_input, multimask_output, masks, keep_masks
+            )
         )
 
     def newest(self, image: Embedding | UploadedImage) -> NewestPrompts:
         """Give what segments an image by prompts of which only the newest matters.
+
+        What nobody refines is asked for with `keep_masks=False`, so that it takes no room on the
+        server from masks that somebody does.
 
         Args:
             image: what `embed` or `upload` returned.

@@ -30,6 +30,8 @@ class Call:
         priority: in the queue of the model, as Triton has it: 1 is served first; None is the last.
         image_key: what all requests on a picture that the server keeps have in common, for proxies
             that send them to one server; None if any will do.
+        turn: which of the servers is asked first, where the client itself has a list of them: 0 for
+            the one that a picture's requests prefer, 1 for the next of them, and so on.
     """
 
     spec: ModelSpec
@@ -38,6 +40,7 @@ class Call:
     continues: bool = False
     priority: int | None = None
     image_key: str | None = None
+    turn: int = 0
 
 
 @dataclass(frozen=True)

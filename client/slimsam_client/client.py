@@ -200,6 +200,7 @@ class SlimSam(ConfiguredClient):
         multimask_output: bool = True,
         *,
         masks: MaskKind = "all",
+        keep_masks: bool = True,
     ) -> Prediction:
         """Segment an encoded image.
 
@@ -221,6 +222,9 @@ class SlimSam(ConfiguredClient):
             masks: "all" keeps all masks; "best" those of the highest scores, with their scores
                 and logits; "rle" the same as COCO's compressed RLE, in the prediction's `rles`;
                 None keeps all scores and logits alone.
+            keep_masks: whether the server keeps the masks of an uploaded image, to be refined by
+                their mask_ids; each makes an older one go. False is for previews, and nothing
+                is kept of an embedding's.
 
         Returns:
             The prediction. It takes 262,144 bytes for each of P * M logits, and H * W for each
@@ -230,12 +234,14 @@ class SlimSam(ConfiguredClient):
         Raises:
             PromptError: a prompt is not of these shapes or values, or there is none. The message
                 names it by its index.
-            SettingsError: `multimask_output` or `masks` is none of these.
+            SettingsError: `multimask_output`, `masks` or `keep_masks` is none of these.
             NotKeptError: the mask of a mask_id is not kept any more: send its prompt again.
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         return self._run(
-            operations.predict(embedding, points, labels, box, mask_input, multimask_output, masks)
+            operations.predict(
+                embedding, points, labels, box, mask_input, multimask_output, masks, keep_masks
+            )
         )
 
     @overload

@@ -205,9 +205,11 @@ masks each. A mask that is refined is named in the prompt, or its logits are `ma
 of the two models has a free dimension. A server may serve the others without them."""
 NOT_KEPT: Final = "not kept here: "
 """A message that begins so says that a picture has to be sent again, or a mask's prompt."""
+ID_IMAGE_KEY: Final = slice(16, 32)
+"""These digits of a picture's id are of its file alone, so that whoever has the id has them."""
 IMAGE_KEY_HEADER: Final = "x-image-id"
 """Requests on one picture, its upload included, have the same value of this gRPC metadata, by which
-a proxy sends them to one server. Triton does not look at it."""
+a proxy sends them to one server: here the digits `ID_IMAGE_KEY`. Triton does not look at it."""
 TOO_LARGE: Final = "reduce it to 1024 pixels and send its original_size"
 """A message that has this says that a picture is above the server's limits."""
 

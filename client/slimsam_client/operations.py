@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from slimsam_client.answers import Choice, Chosen, choose_masks, to_prediction
+from slimsam_client.answers import Choice, Chosen, as_bool, choose_masks, to_prediction
 from slimsam_client.calls import AskDigest, Call, Done, Operation, Steps, advance
 from slimsam_client.clicks.predict import predict_uploaded
 from slimsam_client.contract import (
@@ -49,12 +49,14 @@ def predict(
     mask_input: ArrayLike | None,
     multimask_output: bool,
     masks: MaskKind = "all",
+    keep_masks: bool = True,
 ) -> Operation[Prediction]:
     """Segment an encoded or uploaded image."""
     choice = Choice(multimask_output, masks)
+    keep_masks = as_bool(keep_masks, "keep_masks")
     if isinstance(embedding, UploadedImage):
         prompt = (points, labels, box, mask_input)
-        return (yield from predict_uploaded(embedding, *prompt, choice))
+        return (yield from predict_uploaded(embedding, *prompt, choice, keep_masks))
     if not isinstance(embedding, Embedding):
         raise ImageError(
             "embedding: expected an Embedding, as embed gives it, or an UploadedImage, "

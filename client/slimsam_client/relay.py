@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.calls import Call, Operation
 from slimsam_client.clicks.upload import checked_id, ids_of
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, NOT_KEPT, ModelSpec
+from slimsam_client.contract import AUTOMATIC, CLICK, ID_IMAGE_KEY, IMAGE, NOT_KEPT, ModelSpec
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, NotKeptError
 from slimsam_client.everything import GenerateSettings, MaskRecord
 from slimsam_client.everything.answer import from_tensors
 from slimsam_client.everything.remote import bytes_tensor, everything_arrays
+from slimsam_client.results import image_key
 
 FORGET: Final = b'{"forget":true}'
 """The prompt by which a picture is erased."""
@@ -48,7 +49,8 @@ class RelayedMasks:
         boxes: (P, M, 4) int32, x0, y0, x1, y1 in pixels, right and lower edge exclusive; zeros for
             an empty mask.
         areas: (P, M) int64, pixels of each mask.
-        mask_ids: (P, M) of str, by which masks are refined.
+        mask_ids: (P, M) of str, by which masks are refined; of None, if the prompt has
+            `keep_masks` of false.
     """
 
     masks: NDArray[np.object_]
@@ -134,7 +136,7 @@ def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operatio
     arrays = {"image_bytes": bytes_tensor([content])}
     if original_size is not None:
         arrays["original_size"] = np.array(original_size, np.int32)
-    answer = yield Call(IMAGE, arrays)
+    answer = yield Call(IMAGE, arrays, image_key=image_key(content))
     height, width = answer["original_size"].tolist()
     if min(height, width) < 1 or original_size not in (None, (height, width)):
         raise ContractError(
@@ -146,7 +148,7 @@ def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operatio
 
 def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
     tensors = {"image_id": bytes_tensor([image_id]), "prompt": bytes_tensor([prompt])}
-    answer = yield Call(CLICK, tensors)
+    answer = yield Call(CLICK, tensors, image_key=image_id[ID_IMAGE_KEY])
     shape = answer["masks"].shape
     for name in ("scores", "areas", "mask_ids"):
         if answer[name].shape != shape:
@@ -160,7 +162,9 @@ def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
         answer["scores"].copy(),
         answer["boxes"].copy(),
         answer["areas"].copy(),
-        ids_of(answer["mask_ids"], CLICK.name, "mask_ids"),
+        np.full(shape, None, np.object_)
+        if all(one == b"" for one in answer["mask_ids"].flat)
+        else ids_of(answer["mask_ids"], CLICK.name, "mask_ids"),
     )
 
 
@@ -178,7 +182,7 @@ def _generated(
             "or send what was uploaded, byte for byte, and the original size if it has one"
         )
     arrays = everything_arrays(content, settings, original_size)
-    answer = yield Call(AUTOMATIC, arrays, continues=True)
+    answer = yield Call(AUTOMATIC, arrays, continues=True, image_key=image_key(content))
     return kept, from_tensors(answer, kept.original_size)
 
 

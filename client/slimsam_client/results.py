@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slimsam_client.contract import ID_IMAGE_KEY
 from slimsam_client.encodings import Rle, to_rle
 from slimsam_client.errors import MaskError
+
+IMAGE_KEY_DIGITS: Final = ID_IMAGE_KEY.stop - ID_IMAGE_KEY.start
 
 MaskKind = Literal["all", "best", "rle"] | None
 """This says what is kept of each prompt's masks; see `SlimSam.predict`."""
@@ -36,8 +39,11 @@ class Embedding:
 
 
 def image_key(content: bytes) -> str:
-    """Give what all requests on an encoded image have in common, whatever checkpoint is served."""
-    return hashlib.sha256(content).hexdigest()[:32]
+    """Give what all requests on an encoded image have in common, whatever checkpoint is served.
+
+    It is `ID_IMAGE_KEY` of the image's id: the first 16 digits of the SHA-256 of its bytes.
+    """
+    return hashlib.sha256(content).hexdigest()[:IMAGE_KEY_DIGITS]
 
 
 @dataclass(eq=False)
@@ -140,12 +146,14 @@ class Prediction:
         Each can be the mask_input of a call that refines this mask.
 
         Raises:
-            MaskError: the prediction is of an embedding: refine by `low_res_logits`.
+            MaskError: the prediction is of an embedding, to be refined by `low_res_logits`, or was
+                made with `keep_masks=False`.
         """
         if self._mask_ids is None:
             raise MaskError(
-                "mask_ids: expected a prediction of an uploaded image, got one of an embedding, "
-                "whose masks no server keeps; give best_logits as mask_input"
+                "mask_ids: expected a prediction of an uploaded image, got one of an embedding or "
+                "with keep_masks=False, whose masks no server keeps; give best_logits as "
+                "mask_input, or ask with keep_masks=True"
             )
         return self._mask_ids
 

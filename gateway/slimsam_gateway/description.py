@@ -241,7 +241,10 @@ _SCHEMAS: Final[Json] = {
         scores=_list(_list(_NUMBER), "The model's own estimate of each mask's IoU."),
         boxes=_list(_list(_list(_INTEGER)), "x0, y0, x1, y1 in pixels, the latter two exclusive."),
         areas=_list(_list(_INTEGER), "Pixels of each mask."),
-        mask_ids=_list(_list(_ID), "By each, a mask can be refined."),
+        mask_ids=_list(
+            _list({**_ID, "type": ["string", "null"]}),
+            "By each, a mask can be refined; null with keep_masks of false.",
+        ),
     ),
     "Records": _object(
         width=_INTEGER,

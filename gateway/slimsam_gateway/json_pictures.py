@@ -80,10 +80,12 @@ def _decoded(text: bytes, most: int) -> bytes:
 def written(prompt: dict[str, Any], most: int) -> bytes:
     """Write a prompt, and check its form before any picture is sent for it.
 
+    These tools have no way to refine a mask by its id, so none is kept.
+
     Raises:
         PromptError: it is wrong.
     """
-    text = json.dumps(prompt).encode()
+    text = json.dumps({**prompt, "keep_masks": False}).encode()
     ClickRequest.from_json(text, most)
     return text
 

@@ -46,7 +46,8 @@ def as_json(answer: RelayedMasks, form: MaskFormat) -> dict[str, Any]:
 
     Returns:
         `format`, and lists of P lists of M: `masks` (the counts of an RLE as text, a MultiPolygon
-        of GeoJSON, or else base64), `scores`, `boxes`, `areas` and `mask_ids`.
+        of GeoJSON, or else base64), `scores`, `boxes`, `areas` and `mask_ids`,
+        which are null where masks are not kept.
 
     Raises:
         ContractError: the server sent something else.

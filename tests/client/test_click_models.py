@@ -204,6 +204,16 @@ def test_masks_that_are_not_kept(server: Server) -> None:
         server.click(image_id, mask_id=mask_id)
 
 
+def test_masks_of_previews_take_no_room(server: Server) -> None:
+    image_id, _ = server.upload(PNG)
+    mask_id = server.click(image_id, points=INSIDE)["mask_ids"][0, 0].decode()
+    for _ in range(6):
+        answer = server.click(image_id, points=[INSIDE] * 6, keep_masks=False)
+        assert answer["mask_ids"].tolist() == [[b""]] * 6 and answer["areas"].all()
+    assert server.cache.occupancy()[1].entries == 1
+    server.click(image_id, mask_id=mask_id)
+
+
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no id": ({"image_id": "photo"}, "image_id: expected an id as the server gave it, 64 hex"),
     "none": ({}, "prompt: expected points, a box or a mask_id, got none of them"),

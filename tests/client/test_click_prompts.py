@@ -104,8 +104,8 @@ MISTAKES: dict[str, tuple[bytes, str]] = {
     "infinity": (b'{"points": [[-Infinity, 1]]}', "got '-Infinity', which is no number of JSON"),
     "an unknown field": (
         b'{"point": [[1, 2]]}',
-        "^prompt: expected points, labels, box, mask_id, multimask_output, masks, format, forget; "
-        "got 'point'$",
+        "^prompt: expected points, labels, box, mask_id, multimask_output, masks, format, "
+        "keep_masks, forget; got 'point'$",
     ),
     "a field of a long name": (b'{"' + b"x" * 9000 + b'": 1}', r"got 'x+\.\.\.x+'$"),
     "a flat point": (b'{"points": [1, 2]}', r"points\[0\]: expected \[x, y\], got 1$"),

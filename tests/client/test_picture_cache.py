@@ -17,6 +17,8 @@ import pytest
 from cache_users import SIZES, check, check_mask, key_of, picture_of, values_of
 
 from slimsam_client import PromptError
+from slimsam_client.contract import ID_IMAGE_KEY
+from slimsam_client.results import image_key
 from slimsam_client.serving.cache import file
 from slimsam_client.serving.cache.errors import CacheError
 from slimsam_client.serving.cache.identity import PictureKeys, from_id, new_mask_key, to_id
@@ -446,6 +448,10 @@ def test_keys_of_pictures() -> None:
     ]
     assert len(set(keys)) == len(keys) and {len(key) for key in keys} == {32}
     assert keys[0] == PictureKeys("digest").key_of(bytearray(content))
+    # What requests on a picture have in common can be told by its id, whoever made it.
+    for maker in makers:
+        for size in (None, (40, 60)):
+            assert to_id(maker.key_of(content, size))[ID_IMAGE_KEY] == image_key(content)
     assert new_mask_key() != new_mask_key()
     assert from_id(to_id(keys[0]), "image_id") == from_id(keys[0].hex().encode(), "") == keys[0]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,10 +33,12 @@ from slimsam_client import (
 )
 from slimsam_client.cli import main
 from slimsam_client.probes import probe_model
+from slimsam_client.results import image_key
 from slimsam_client.testing import FakeServer
 from slimsam_client.transport import options
 from slimsam_client.transport.proxies import proxy_of
 from slimsam_client.transport.retries import REVIVAL_SECONDS, Breakages, should_retry
+from slimsam_client.transport.routes import addresses_of, ranked
 from slimsam_client.transport.status import Status, from_status
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -73,6 +76,34 @@ def test_a_replica_that_is_away_does_not_matter(connect: Any, fake: FakeServer) 
     sam.embed([IMAGE] * 8)
     other.start()
     other.stop()
+
+
+def test_pictures_are_spread_over_a_list_and_stay_when_it_changes() -> None:
+    addresses = addresses_of("ipv4:" + ",".join(f"10.0.0.{last}:8001" for last in range(20)))
+    pictures = [image_key(bytes([number % 256, number // 256])) for number in range(2000)]
+    first = {picture: ranked(picture, addresses)[0] for picture in pictures}
+    assert {picture: ranked(picture, addresses[::-1])[0] for picture in pictures} == first
+    shares = Counter(first.values())  # 100 each; these bounds are five standard deviations
+    assert len(shares) == 20 and 50 < min(shares.values()) <= max(shares.values()) < 150
+    gone, *others = addresses
+    for picture, address in first.items():
+        expected = ranked(picture, addresses)[1] if address == gone else address
+        assert ranked(picture, others)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("ipv4:10.0.0.1:1,10.0.0.2:1,10.0.0.1:1", ["ipv4:10.0.0.1:1", "ipv4:10.0.0.2:1"]),
+        ("ipv6:[::1]:1,[::2]:1", ["ipv6:[::1]:1", "ipv6:[::2]:1"]),
+        ("ipv4:///10.0.0.1:1,10.0.0.2:1", ["ipv4:10.0.0.1:1", "ipv4:10.0.0.2:1"]),
+        ("ipv4:10.0.0.1:1", []),
+        ("dns:///sam:8001", []),
+        ("localhost:8001", []),
+    ],
+)
+def test_which_addresses_are_a_list(url: str, addresses: list[str]) -> None:
+    assert addresses_of(url) == addresses
 
 
 def test_shared_memory_is_of_one_server(connect: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
 from typing import Any
 
@@ -26,12 +27,13 @@ from slimsam_client import (
     NotKeptError,
     Predictor,
     PromptError,
+    SettingsError,
     SlimSam,
     UploadedImage,
 )
 from slimsam_client.clicks import upload as uploads
 from slimsam_client.clicks.predict import ASKS, SENDS
-from slimsam_client.contract import CLICK, ENCODER, IMAGE, TOO_LARGE
+from slimsam_client.contract import CLICK, ENCODER, IMAGE, IMAGE_KEY_HEADER, TOO_LARGE
 from slimsam_client.testing import FakeServer, servicer
 
 Connect = Callable[..., Any]
@@ -155,6 +157,21 @@ def test_wrong_prompts_are_refused_alike(
             sam.predict(embedding, **prompt)
 
 
+@pytest.mark.parametrize("kind", ["all", "best", "rle", None])
+def test_masks_of_previews_are_not_kept(kind: Any, fake: FakeServer, connect: Connect) -> None:
+    sam = connect(fake.url)
+    for image in (sam.upload(PIXELS), sam.embed(PIXELS)):
+        expected = sam.predict(image, [INSIDE, INSIDE], masks=kind)
+        found = sam.predict(image, [INSIDE, INSIDE], masks=kind, keep_masks=False)
+        assert np.array_equal(found.scores, expected.scores)
+        with pytest.raises(MaskError, match="mask_ids: expected .* or with keep_masks=False"):
+            _ = found.mask_ids
+        with pytest.raises(SettingsError, match="keep_masks: expected True or False, got 'no'"):
+            sam.predict(image, INSIDE, keep_masks="no")
+    single = sam.predict(sam.upload(PIXELS), INSIDE, masks=kind, keep_masks=False)
+    assert np.array_equal(single.scores, expected.scores[0])
+
+
 def test_what_is_not_kept_is_sent_again(fake: FakeServer, connect: Connect) -> None:
     sam = connect(fake.url)
     image = sam.upload(PIXELS)
@@ -183,7 +200,7 @@ def test_another_checkpoint_gives_another_id(fake: FakeServer, connect: Connect)
     assert models(fake)[before:] == [CLICK.name]
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 20])
 def test_servers_that_take_turns(count: int, connect: Connect) -> None:
     """What one of them keeps, picture or mask, is found there by asking again."""
     with ExitStack() as stack:
@@ -193,6 +210,81 @@ def test_servers_that_take_turns(count: int, connect: Connect) -> None:
         for _ in range(6):
             first = sam.predict(image, INSIDE)
             sam.predict(image, INSIDE, mask_input=first.best_mask_ids)
+
+
+def test_a_list_of_many_addresses(connect: Connect) -> None:
+    """Each picture has its server, which is known before it is asked; dead ones are passed over."""
+    with ExitStack() as stack:
+        alive = [stack.enter_context(FakeServer()) for _ in range(3)]
+        dead = [stack.enter_context(closed_port()) for _ in range(17)]
+        urls = [*dead, *(server.url for server in alive)]
+        sam = connect("ipv4:" + ",".join(urls), 60)
+        # Another client has another order of the list, and the same of each picture's servers.
+        other = connect("ipv4:" + ",".join(reversed(urls)), 60)
+        images = [sam.upload(np.roll(PIXELS, number, axis=1)) for number in range(12)]
+        for image in images * 2:
+            first = sam.predict(image, INSIDE)
+            other.predict(image, INSIDE, mask_input=first.best_mask_ids)
+        sent = [name for server in alive for name in models(server)]
+        assert (sent.count(IMAGE.name), sent.count(CLICK.name)) == (12, 48)
+        keys = [
+            {str(one.headers.get(IMAGE_KEY_HEADER)) for one in server.requests} for server in alive
+        ]
+        assert sorted(key for part in keys for key in part) == sorted(one.key for one in images)
+
+        # One is killed: another takes over its pictures, and no other moves.
+        dying = max(range(3), key=lambda index: len(keys[index]))
+        alive[dying].stop()
+        for server in alive:
+            server.requests.clear()
+        for image in images:
+            for client in (sam, other):
+                assert client.predict(image, INSIDE).masks.any()
+        sent = [name for server in alive for name in models(server)]
+        assert sent.count(IMAGE.name) == len(keys[dying])
+        left = [
+            {str(one.headers.get(IMAGE_KEY_HEADER)) for one in server.requests} for server in alive
+        ]
+        assert left[dying] == set()
+        assert all(was <= now for was, now in zip(keys, left, strict=True) if was != keys[dying])
+
+        # What names no picture takes turns, as before.
+        assert sam.ready()
+        for server in alive:
+            server.requests.clear()
+        sam.embed([PIXELS] * 12)
+        assert [len(server.requests) > 0 for server in alive] == [bool(part) for part in left]
+
+
+def test_what_other_servers_of_a_list_keep_is_found(connect: Connect) -> None:
+    """A picture that was sent to one of them alone, or to the next while its own was away."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeServer()) for _ in range(4)]
+        sam = connect("ipv4:" + ",".join(server.url for server in servers), 60)
+        for server in servers:
+            direct = connect(server.url)
+            image = direct.upload(PIXELS)
+            first = direct.predict(image, INSIDE)
+            sam.predict(image, INSIDE, mask_input=first.best_mask_ids)
+            server.forget_uploads()
+
+
+def test_a_server_of_a_list_that_is_not_ready_is_passed_over(connect: Connect) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeServer()) for _ in range(3)]
+        sam = connect("ipv4:" + ",".join(server.url for server in servers), 60)
+        image = sam.upload(PIXELS)
+        (own,) = [server for server in servers if IMAGE.name in models(server)]
+        own.unready.update((CLICK.name, IMAGE.name))
+        assert sam.predict(image, INSIDE).masks.any()
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    """An address at which nobody listens, and which nobody else takes meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_a_server_that_keeps_nothing(fake: FakeServer, connect: Connect) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from running_gateway import Gateway, drawn, encoded, kind
 
 from slimsam_client import GenerateSettings, MaskRecord, SlimSam
-from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE
+from slimsam_client.contract import AUTOMATIC, CLICK, IMAGE, IMAGE_KEY_HEADER
 from slimsam_client.encodings import from_packed_bits, from_png, from_polygons, from_rle, to_box
 from slimsam_client.testing import FakeServer
 
@@ -100,6 +100,35 @@ def test_a_mask_is_refined_by_its_id(gateway: Gateway, picture: bytes, sam: Slim
     first = sam.predict(embedding, **POINT)
     expected = sam.predict(embedding, **more, mask_input=first.best_logits)
     np.testing.assert_array_equal(rle(found), expected.best_masks)
+
+
+def test_masks_of_previews_have_no_ids(gateway: Gateway, picture: bytes) -> None:
+    image_id = gateway.upload(picture)
+    for prompt in (POINT, {**BOXES, "masks": "all"}):
+        expected = asked(gateway, image_id, prompt)
+        found = asked(gateway, image_id, {**prompt, "keep_masks": False})
+        assert found["mask_ids"] == [[None] * len(row) for row in expected["mask_ids"]]
+        assert found["masks"] == expected["masks"]
+
+
+def test_a_pictures_requests_have_one_key_for_proxies(
+    gateway: Gateway, picture: bytes, sam: SlimSam, server: FakeServer
+) -> None:
+    """That of the SDK, so that both come to one of several servers."""
+    path = f"/v1/images/{gateway.upload(picture)}"
+    asked(gateway, path.rpartition("/")[2], POINT)
+    assert gateway.http.post(f"{path}/everything?points_per_side=2", content=picture).is_success
+    assert gateway.http.delete(path).is_success
+    kept = sam.upload(picture)
+    sam.predict(kept, **POINT)
+    models = [IMAGE, CLICK, IMAGE, AUTOMATIC, CLICK, IMAGE, CLICK]
+    assert [request.model for request in server.requests] == [model.name for model in models]
+    keys = {request.headers.get(IMAGE_KEY_HEADER) for request in server.requests}
+    assert keys == {kept.key}  # type: ignore[union-attr]
+    other = gateway.upload(encoded(drawn().rotate(90)))
+    asked(gateway, other, POINT)
+    keys = {request.headers.get(IMAGE_KEY_HEADER) for request in server.requests[-2:]}
+    assert len(keys) == 1 and keys != {kept.key}  # type: ignore[union-attr]
 
 
 def test_a_picture_that_was_reduced(gateway: Gateway, sam: SlimSam) -> None:

@@ -78,7 +78,8 @@ def test_the_keyboard_alone_segments_undoes_and_saves(
     visitor.press("Enter")
 
     with page.expect_download() as saving:
-        visitor.press("Tab")  # from the label's field, where s is a letter
+        visitor.press("Escape")  # from the label's field, where s is a letter
+        expect(visitor.stage).to_be_focused()
         visitor.press("Control+s")
         visitor.press("Enter")
     dataset = json.loads(Path(saving.value.path()).read_bytes())

@@ -255,3 +255,37 @@ def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer, pict
     expect(opened.status).to_have_text("Finding everything …")
     opened.page.get_by_role("button", name="Close second.png").click(force=True)
     opened.until(lambda: ended() == 2)
+
+
+def test_what_was_clicked_is_tried_again_after_a_preview_failed(opened: Visitor) -> None:
+    opened.page.route("**/masks", lambda route: route.abort())
+    opened.page.mouse.click(*opened.place(*DISC))
+    expect(opened.status).to_have_text("The gateway does not answer.")
+    opened.press("n")
+    sent = len(opened.prompts())
+    opened.page.mouse.move(*opened.place(*STRIPE))
+    opened.until(lambda: len(opened.prompts()) > sent)
+    expect(opened.page.locator("#retry")).to_be_visible()
+    opened.page.unroute("**/masks")
+    opened.page.locator("#retry").click()
+    opened.answered()
+    assert len(opened.masks()) == 1
+
+
+def test_a_reload_while_a_picture_is_sent_loses_nothing(
+    come: Callable[..., Visitor], picture: bytes
+) -> None:
+    visitor = come()
+    held: list[Route] = []
+    visitor.page.route("**/v1/images", lambda route: held.append(route))
+    visitor.page.locator("#files").set_input_files(
+        [{"name": "drawn.png", "mimeType": "image/png", "buffer": picture}]
+    )
+    visitor.until(lambda: len(held) == 1)
+    visitor.page.mouse.click(*visitor.place(*DISC))
+    expect(visitor.page.locator("#objects li")).to_have_count(1)
+    visitor.stored("files", 1)
+    visitor.page.unroute("**/v1/images")
+    visitor.visit()
+    visitor.answered()
+    assert len(visitor.masks()) == 1

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from clicking import click, infer, masks_of, upload
+from clicking import click, infer, kept_mask_bytes, masks_of, upload
 from inference_counts import counts, settled_counts
 from PIL import Image
 from skimage import data
@@ -107,6 +107,25 @@ def test_a_mask_is_refined_by_its_id(client: Any, sam: SlimSam, ids: list[str]) 
     with pytest.raises(InferenceServerException, match=f"{NOT_KEPT}mask") as caught:
         click(client, ids[1], **points, mask_id=mask_id)
     assert caught.value.status() == "StatusCode.NOT_FOUND"
+
+
+def test_masks_that_nobody_refines_are_not_kept(
+    client: Any, demo_server: EmbeddedServer, sam: SlimSam, ids: list[str]
+) -> None:
+    kept = click(client, ids[1], points=[[220, 130]])
+    before = kept_mask_bytes(demo_server, client)
+    preview = click(client, ids[1], points=[[220, 130]], keep_masks=False, masks="all")
+    assert preview["mask_ids"].tolist() == [[b""] * 3]
+    image = sam.upload(PICTURES[1])
+    prediction = sam.predict(image, [[220, 130]], keep_masks=False)
+    assert np.array_equal(masks_of(preview, SIZE)[0], prediction.masks)
+    refined = click(
+        client, ids[1], mask_id=kept["mask_ids"][0, 0].decode(), masks="all", keep_masks=False
+    )
+    assert refined["areas"].shape == (1, 3)
+    assert kept_mask_bytes(demo_server, client) == before > 0
+    click(client, ids[1], points=[[220, 130]], masks="all")
+    assert kept_mask_bytes(demo_server, client) > before
 
 
 def test_a_picture_that_is_kept_is_not_encoded_again(

@@ -60,6 +60,7 @@ def predict_uploaded(
     box: ArrayLike | None,
     mask_input: ArrayLike | None,
     choice: Choice,
+    keep_masks: bool = True,
 ) -> Operation[Prediction]:
     """Segment an image that the server keeps; arguments: see `SlimSam.predict`."""
     mask_id = mask_input if isinstance(mask_input, str) else None
@@ -75,13 +76,15 @@ def predict_uploaded(
     refined = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask_id else mask
     single = encode_checked(given, boxes, refined, size, resized_size(*size)).single
     form = "logits" if choice.masks is None else "rle"
-    asked = {
+    asked: dict[str, Any] = {
         "multimask_output": choice.multimask_output,
         "masks": "all" if choice.masks in ("all", None) else "best",
         "format": form,
     }
     if mask_id is not None:
         asked["mask_id"] = mask_id
+    if not keep_masks:  # servers of before there was the field refuse it
+        asked["keep_masks"] = False
     tensors: Arrays = {} if mask is None else {"mask_input": mask}
     answers = []
     for count, prompt in _prompts(given, boxes):
@@ -89,7 +92,7 @@ def predict_uploaded(
         answer = yield from _ask(image, {"prompt": bytes_tensor([text]), **tensors})
         _check_shapes(answer, (count, choice.count))
         answers.append(answer)
-    return _to_prediction(answers, choice, single, size)
+    return _to_prediction(answers, choice, single, size, keep_masks)
 
 
 def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -117,20 +120,26 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
 
     An address may lead to several servers by turns. One of the next asks then comes to that which
     keeps it, which spares sending the image; and if none does, it is sent. A proxy that goes by the
-    image's key sends all of these to one server.
+    image's key sends all of these to one server. Of a list the client itself asks one after the
+    other, from the one that the image is sent to.
     """
+    turn = 0
     for ask in range(ASKS):
         tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
         try:
-            answer: Arrays = yield Call(QUESTION, tensors, None, ask > 0, image_key=image.key)
+            answer: Arrays = yield Call(
+                QUESTION, tensors, None, ask > 0, image_key=image.key, turn=turn
+            )
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
             if ask == ASKS - 1:
                 raise
             # What a mask's prompt was, the client does not know; another server may keep it.
             of_mask = f"{NOT_KEPT}mask" in str(error)
+        turn += 1
         if ask in SENDS and not of_mask:
             yield from upload_again(image)
+            turn = 0
     raise AssertionError
 
 
@@ -144,13 +153,13 @@ def _check_shapes(answer: Arrays, shape: tuple[int, int]) -> None:
 
 
 def _to_prediction(
-    answers: list[Arrays], choice: Choice, single: bool, size: tuple[int, int]
+    answers: list[Arrays], choice: Choice, single: bool, size: tuple[int, int], kept: bool
 ) -> Prediction:
     nothing = np.zeros((0, choice.count))
     scores = np.concatenate([nothing.astype(np.float32), *(one["scores"] for one in answers)])
     encoded = np.concatenate([nothing.astype(np.object_), *(one["masks"] for one in answers)])
     found = np.concatenate([nothing.astype(np.object_), *(one["mask_ids"] for one in answers)])
-    ids = ids_of(found, CLICK.name, "mask_ids")
+    ids = ids_of(found, CLICK.name, "mask_ids") if kept else None
     logits = masks = rles = None
     if choice.masks is None:
         logits = _logits(encoded)
@@ -161,7 +170,7 @@ def _to_prediction(
         for place in np.ndindex(encoded.shape):
             masks[place] = from_rle(_checked(encoded[place], size))
     if single:
-        scores, ids = scores[0], ids[0]
+        scores, ids = scores[0], None if ids is None else ids[0]
         masks = None if masks is None else masks[0]
         logits = None if logits is None else logits[0]
     return Prediction(masks, scores, logits, rles, ids)

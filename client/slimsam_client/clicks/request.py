@@ -115,6 +115,14 @@ SCHEMA: Final[dict[str, Any]] = {
             "enum": ["rle", "png", "polygons", "bits", "logits"],
             "default": "rle",
         },
+        "keep_masks": {
+            "title": "true or false",
+            "description": "Whether the server keeps the logits of the answer's masks, so that "
+            "each can be refined by its mask_id. Each makes an older one go, so false is for "
+            "previews; the mask_ids of the answer are empty then.",
+            "type": "boolean",
+            "default": True,
+        },
         "forget": {
             "title": "true or false",
             "description": "Whether the server erases the picture and its masks at once, in place "
@@ -139,6 +147,7 @@ class ClickRequest:
         multimask_output: whether the model gives three candidates for each object.
         masks: whether the answer has the best of them or all.
         format: how it has them.
+        keep_masks: whether the server keeps their logits.
         forget: whether the picture and its masks are erased instead.
     """
 
@@ -149,6 +158,7 @@ class ClickRequest:
     multimask_output: bool = True
     masks: Literal["best", "all"] = "best"
     format: MaskFormat = "rle"
+    keep_masks: bool = True
     forget: bool = False
 
     @classmethod

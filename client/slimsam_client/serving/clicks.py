@@ -77,7 +77,7 @@ def answer_prompt(
     request = ClickRequest.from_json(inputs["prompt"][0], limits.max_prompt_bytes)
     if request.forget:
         cache.forget(key)
-        return _to_tensors(answer_click(_nothing(request), "rle", (1, 1), (1, 1)), key, cache)
+        return _to_tensors(answer_click(_nothing(request), "rle", (1, 1), (1, 1)), [])
     picture = cache.get_picture(key) if keys is not None and keys.made(key) else None
     if picture is None:
         raise NotKeptError(f"{NOT_KEPT}picture {to_id(key)}; send it again to slimsam_image")
@@ -99,7 +99,10 @@ def answer_prompt(
         limits.max_answer_bytes,
         limits.max_polygon_pixels,
     )
-    return _to_tensors(answer, key, cache)
+    logits = answer.low_res_logits.reshape(-1, LOW_RES_SIZE, LOW_RES_SIZE)
+    if not request.keep_masks:
+        return _to_tensors(answer, [b""] * len(logits))
+    return _to_tensors(answer, [_kept(one, key, cache) for one in logits])
 
 
 def _mask_of(
@@ -124,17 +127,21 @@ def _nothing(request: ClickRequest) -> Chosen:
     return np.zeros((0, count), np.float32), logits
 
 
-def _to_tensors(answer: ClickAnswer, key: bytes, cache: PictureStore) -> Arrays:
-    """Give the answer's tensors, and keep the logits of its masks."""
-    ids = np.empty(answer.scores.shape, np.object_)
-    for place in np.ndindex(ids.shape):
-        mask_key = new_mask_key()
-        cache.put_mask(key, mask_key, answer.low_res_logits[place])
-        ids[place] = to_id(mask_key).encode()
+def _kept(logits: NDArray[np.float16], key: bytes, cache: PictureStore) -> bytes:
+    """Keep a mask's logits (256, 256), and give its id."""
+    mask_key = new_mask_key()
+    cache.put_mask(key, mask_key, logits)
+    return to_id(mask_key).encode()
+
+
+def _to_tensors(answer: ClickAnswer, mask_ids: list[bytes]) -> Arrays:
+    """Give the answer's tensors; the ids are of its masks one after the other."""
+    ids = np.empty(answer.scores.size, np.object_)
+    ids[:] = mask_ids
     return {
         "masks": answer.masks,
         "scores": answer.scores,
         "boxes": answer.boxes,
         "areas": answer.areas,
-        "mask_ids": ids,
+        "mask_ids": ids.reshape(answer.scores.shape),
     }

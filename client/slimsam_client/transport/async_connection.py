@@ -10,8 +10,9 @@ from slimsam_client.errors import SlimSamError
 from slimsam_client.transport.cancellation import advance_in_thread, answer_within
 from slimsam_client.transport.channel import channel_settings
 from slimsam_client.transport.exchange import Attempt, Attempts, Pause
-from slimsam_client.transport.loop_links import LoopLinks
+from slimsam_client.transport.loop_links import AsyncLinks, LoopLinks
 from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.routes import Routes
 from slimsam_client.transport.session import Session
 from slimsam_client.transport.shared_memory.pool import RegionPool
 from slimsam_client.transport.status import Status
@@ -29,16 +30,17 @@ class AsyncConnection:
     def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
         self.session = Session(url, regions)
         settings = channel_settings(url, tls, one_server=regions is not None)
-        self._links = LoopLinks(settings.make_async, url)
+        self._routes = Routes(settings, lambda each: LoopLinks(each.make_async, url))
 
     async def close(self, options: RequestOptions) -> None:
         """As `Connection.close`."""
         try:
-            if not self._links.closed:
+            if not self._routes.any.closed:
                 await self.run(self.session.close(), options)
         finally:
-            for channel in self._links.close():
-                await channel.close()
+            for links in self._routes.all():
+                for channel in links.close():
+                    await channel.close()
 
     async def run(self, attempts: Attempts[T], options: RequestOptions) -> T:
         """As `Connection.run`; the operation goes on in threads, so that the loop stays free."""
@@ -59,7 +61,18 @@ class AsyncConnection:
 
     async def _send(self, attempt: Attempt, options: RequestOptions) -> bytes:
         metadata = attempt.metadata(options)
-        links = self._links.of_running_loop()
+        *others, last = self._routes.of(attempt)
+        for links in others:
+            try:
+                return await self._ask(links.of_running_loop(), attempt, metadata)
+            except Status as status:
+                if not status.not_reached or attempt.seconds_left() <= 0:
+                    raise
+        return await self._ask(last.of_running_loop(), attempt, metadata)
+
+    async def _ask(
+        self, links: AsyncLinks, attempt: Attempt, metadata: tuple[tuple[str, str], ...]
+    ) -> bytes:
         left = attempt.seconds_left()
         try:
             with links.request() as channel:

@@ -14,6 +14,7 @@ from slimsam_client.transport.exchange import Attempt, Attempts, Pause
 from slimsam_client.transport.interruption import Interruption
 from slimsam_client.transport.links import Links
 from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.routes import Routes
 from slimsam_client.transport.session import Session
 from slimsam_client.transport.shared_memory.pool import RegionPool
 from slimsam_client.transport.status import Status
@@ -38,16 +39,19 @@ class Connection:
     def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
         self.session = Session(url, regions)
         settings = channel_settings(url, tls, one_server=regions is not None)
-        self._links: Links[grpc.Channel] = Links(settings.make, url)
+        self._routes: Routes[Links[grpc.Channel]] = Routes(
+            settings, lambda each: Links(each.make, url)
+        )
 
     def close(self, options: RequestOptions) -> None:
         """Close the channel; requests in flight fail."""
         try:
-            if not self._links.closed:
+            if not self._routes.any.closed:
                 self.run(self.session.close(), options)
         finally:
-            for channel in self._links.close():
-                channel.close()
+            for links in self._routes.all():
+                for channel in links.close():
+                    channel.close()
 
     def run(
         self,
@@ -79,13 +83,30 @@ class Connection:
 
     def _send(self, attempt: Attempt, options: RequestOptions, interruption: Interruption) -> bytes:
         metadata = attempt.metadata(options)
-        return apart(lambda: self._ask(attempt, metadata, interruption), interruption.cancel)
+        *others, last = self._routes.of(attempt)
+
+        def ask(links: Links[grpc.Channel]) -> bytes:
+            return apart(
+                lambda: self._ask(links, attempt, metadata, interruption), interruption.cancel
+            )
+
+        for links in others:
+            try:
+                return ask(links)
+            except Status as status:
+                if not status.not_reached or attempt.seconds_left() <= 0:
+                    raise
+        return ask(last)
 
     def _ask(
-        self, attempt: Attempt, metadata: tuple[tuple[str, str], ...], interruption: Interruption
+        self,
+        links: Links[grpc.Channel],
+        attempt: Attempt,
+        metadata: tuple[tuple[str, str], ...],
+        interruption: Interruption,
     ) -> bytes:
         try:
-            with self._links.request() as channel:
+            with links.request() as channel:
                 send = channel.unary_unary(attempt.path).future
                 call = send(attempt.body, timeout=attempt.seconds_left(), metadata=metadata)
                 with interruption.ending(call):
@@ -94,5 +115,5 @@ class Connection:
         except grpc.FutureCancelledError as error:
             raise Status("CANCELLED", str(call.details() or "")) from error
         finally:
-            for ended in self._links.ended():
+            for ended in links.ended():
                 ended.close()

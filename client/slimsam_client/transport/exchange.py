@@ -33,6 +33,7 @@ class Rpc:
         retry: whether to repeat it while the server is away.
         breakages: what has broken already with this call under way; None: nothing.
         image_key: as a `Call` has it.
+        turn: as a `Call` has it.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Rpc:
     retry: bool = False
     breakages: Breakages | None = None
     image_key: str | None = None
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,14 @@ class Attempt:
         body: the serialized message; the answer is one, too.
         deadline: its deadline, in seconds of time.monotonic.
         image_key: as a `Call` has it.
+        turn: as a `Call` has it.
     """
 
     method: str
     body: bytes
     deadline: float
     image_key: str | None = None
+    turn: int = 0
 
     def metadata(self, options: RequestOptions) -> tuple[tuple[str, str], ...]:
         """Give the gRPC metadata that it is sent with; the user's own go first."""

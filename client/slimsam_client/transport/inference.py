@@ -52,7 +52,7 @@ def infer(
         # A request that carries its tensors needs nothing that a server can lose, so it is repeated
         # while the server is away. The next request takes a region again.
     request = to_request(call, request_id=request_id)
-    response = yield Rpc("ModelInfer", request, True, breakages, call.image_key)
+    response = yield Rpc("ModelInfer", request, True, breakages, call.image_key, call.turn)
     return nullcontext(from_response(call.spec, call.arrays, response, url, {}))
 
 

@@ -90,6 +90,7 @@ class Sender:
         before: Status | None = None
         window = self._windows[_queue_of(rpc)]
         inside = answered = False
+        passed = 0
         try:
             while True:
                 if not inside:
@@ -99,7 +100,7 @@ class Sender:
                     yield from check()
                 left = deadline - time.monotonic()
                 try:
-                    answer = yield from self.send(rpc, deadline)
+                    answer = yield from self.send(rpc, deadline, passed)
                     answered = True
                     return answer
                 except Status as outcome:
@@ -108,6 +109,8 @@ class Sender:
                     raise from_status(before, self.url, True, _id_of(rpc)) from status
                 before = status if status.is_transient else None
                 self.outages += status.is_transient
+                # What a busy server keeps is waited for: another would have to compute it first.
+                passed += status.is_transient and not status.busy
                 if status.is_transient:
                     inside = window.shrink(status)
                 pause = next(busy if status.busy else away)
@@ -133,9 +136,17 @@ class Sender:
                 raise from_status(status, self.url, lives, _id_of(rpc)) from status
             yield Pause(pause)
 
-    def send(self, rpc: Rpc, deadline: float) -> Attempts[Any]:
-        """Send a request once, or raise the Status that it ended in, if it got no answer."""
-        body = yield Attempt(rpc.method, rpc.request.SerializeToString(), deadline, rpc.image_key)
+    def send(self, rpc: Rpc, deadline: float, passed: int = 0) -> Attempts[Any]:
+        """Send a request once, or raise the Status that it ended in, if it got no answer.
+
+        Args:
+            rpc: the request.
+            deadline: its deadline, in seconds of time.monotonic.
+            passed: how many servers of a list are passed over, because they were away.
+        """
+        body = rpc.request.SerializeToString()
+        turn = rpc.turn + passed
+        body = yield Attempt(rpc.method, body, deadline, rpc.image_key, turn)
         self.answered = True
         try:
             return getattr(messages, f"{rpc.method}Response").FromString(body)

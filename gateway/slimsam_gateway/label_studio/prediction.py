@@ -43,8 +43,8 @@ class Prediction:
 
     @property
     def prompt(self) -> bytes:
-        """The prompt of `slimsam_click`, whose other fields keep their defaults."""
-        prompt: dict[str, Any] = {}
+        """The prompt of `slimsam_click`; Label Studio refines no mask by its id."""
+        prompt: dict[str, Any] = {"keep_masks": False}
         if self.points:
             prompt |= {"points": self.points, "labels": self.labels}
         if self.box is not None:

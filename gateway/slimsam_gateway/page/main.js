@@ -245,7 +245,11 @@ async function hover(pixel) {
     showMasks();
   } catch (error) {
     previewed = "";
-    void failed(error, () => void hover(pixel));
+    // What was clicked may have failed before, and is tried again, too.
+    void failed(error, () => {
+      ask();
+      void hover(pixel);
+    });
   }
 }
 
@@ -467,7 +471,7 @@ async function open(key) {
   keepSettings();
   show();
   stage.element.focus({ preventScroll: true });
-  await send(picture);
+  void send(picture);
 }
 
 /** @param {Picture} picture */
@@ -697,7 +701,7 @@ const commands = [
   { keys: ["e"], says: "find everything", run: () => void everything() },
   { keys: ["Delete", "Backspace"], says: "delete the object", run: onSelected((id) => actions.remove(id)) },
   { keys: ["h"], says: "hide or show it", run: onSelected((id) => actions.hide(id)) },
-  { keys: ["l"], says: "write a new label", run: () => element("new-label").focus() },
+  { keys: ["l"], says: "write a new label; Escape leads back", run: () => element("new-label").focus() },
   { keys: ["Ctrl+z"], says: "undo", run: undo },
   { keys: ["Ctrl+y", "Ctrl+Shift+z"], says: "redo", run: redo },
   { keys: ["Shift+r"], says: "delete all objects", run: reset },
@@ -736,6 +740,9 @@ const listen = (/** @type {string} */ id, /** @type {() => void} */ action) =>
   element(id).addEventListener("click", action);
 
 watchPanel(actions);
+element("new-label").addEventListener("keydown", ({ key }) => {
+  if (key === "Escape") stage.element.focus({ preventScroll: true });
+});
 watchKeys(stage.element, commands, () =>
   /** @type {HTMLInputElement} */ (element("single-keys")).checked);
 for (const button of document.querySelectorAll("[data-tool]")) {

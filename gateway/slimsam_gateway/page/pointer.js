@@ -2,6 +2,8 @@
 
 /** What moves less is a click, in CSS pixels. */
 const STILL = 5;
+/** A finger rolls as it taps. */
+const FINGER_STILL = 12;
 const WHEEL_SPEED = 0.0015;
 
 /**
@@ -78,7 +80,8 @@ export function watchPointers(stage, handlers) {
       }
       return;
     }
-    const far = Math.hypot(at.x - gesture.startX, at.y - gesture.startY) > STILL;
+    const still = event.pointerType === "touch" ? FINGER_STILL : STILL;
+    const far = Math.hypot(at.x - gesture.startX, at.y - gesture.startY) > still;
     if (gesture.kind === "press" && far) gesture.kind = "pan";
     if (gesture.kind === "pan") {
       view.pan(at.x - gesture.x, at.y - gesture.y);

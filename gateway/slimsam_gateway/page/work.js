@@ -9,7 +9,7 @@
  *   refines is the mask that was seen when it was made.
  * @typedef {{
  *   points?: number[][], labels?: number[], box?: number[], mask_id?: string,
- *   multimask_output: boolean, masks: "all" | "best",
+ *   multimask_output: boolean, masks: "all" | "best", keep_masks?: boolean,
  * }} Request as docs/click-prompt.schema.json has it.
  * @typedef {{masks: Mask[] | null}} Answer filled when it is there; the states before and after a
  *   step share it, so going back asks for nothing.
@@ -190,12 +190,12 @@ export function requestOf({ points, labels, box, multimask, refines }) {
 }
 
 /**
- * Give the prompt that shows what a click would give. Previews come by the dozen, and the server
- * keeps each mask that it answers with: the best is enough.
+ * Give the prompt that shows what a click would give. Previews come by the dozen: the best mask is
+ * enough, and the server is to keep none, for each would make one go that may yet be refined.
  *
  * @param {number[]} point
  * @returns {Request}
  */
 export function previewOf(point) {
-  return { points: [point], labels: [1], multimask_output: true, masks: "best" };
+  return { points: [point], labels: [1], multimask_output: true, masks: "best", keep_masks: false };
 }

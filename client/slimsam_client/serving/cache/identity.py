@@ -11,10 +11,13 @@ from typing import Any, Final
 from slimsam_client.contract import ID_PATTERN
 from slimsam_client.errors import PromptError
 from slimsam_client.quoting import quoted_value
+from slimsam_client.results import image_key
 
 KEY_BYTES: Final = 32
 MODEL_BYTES: Final = 8
-"""A picture's key begins with so many bytes of the digest of what made its embedding."""
+"""A picture's key begins with so many bytes of the digest of what made its embedding. Then come
+those of its file alone (`image_key`), by which requests on it find their server, and the rest is
+the picture's under this model, or the tenant's secret."""
 
 
 class PictureKeys:
@@ -56,7 +59,8 @@ class PictureKeys:
             else hmac.new(self._tenant_key, message, hashlib.sha256)
         )
         digest.update(content)
-        return self._model + digest.digest()[: KEY_BYTES - MODEL_BYTES]
+        of_file = bytes.fromhex(image_key(content))
+        return (self._model + of_file + digest.digest())[:KEY_BYTES]
 
 
 def new_mask_key() -> bytes:
