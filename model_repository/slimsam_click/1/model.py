@@ -23,6 +23,7 @@ from slimsam_client.serving.cache.identity import PictureKeys
 from slimsam_client.serving.cache.metrics import CacheMetrics
 from slimsam_client.serving.cache.settings import CacheSettings
 from slimsam_client.serving.clicks import ClickLimits, answer_prompt
+from slimsam_client.serving.heap import keep_freed_memory
 from slimsam_client.serving.limits import Watch
 from slimsam_client.serving.parameters import read_parameters
 
@@ -35,6 +36,7 @@ class TritonPythonModel:
 
         A repository may have artifacts of before there was anything to know them by.
         """
+        keep_freed_memory()
         parameters = parameters_of(args)
         self.limits = read_parameters(ClickLimits, parameters)
         settings = read_parameters(CacheSettings, parameters)
