@@ -11,6 +11,7 @@ import triton_python_backend_utils as pb_utils
 from slimsam_client.calls import Done, advance
 from slimsam_client.contract import CLICK, Arrays
 from slimsam_client.serving.backend import (
+    infer,
     infer_async,
     info_folder,
     inputs_of,
@@ -45,25 +46,36 @@ class TritonPythonModel:
             self.keys = settings.keys(info_folder(args))
         self.cache = settings.open()
         self.metrics = CacheMetrics(pb_utils, self.cache)
+        self.loop = asyncio.new_event_loop()
 
-    async def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request with its masks, or with an error of its own."""
-        responses = await asyncio.gather(*map(self._response, requests))
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request with its masks, or with an error of its own.
+
+        Were this a coroutine, Triton's stub would run it in another thread, and a click would wait
+        for one more that wakes up, twice.
+        """
+        responses: list[Any] = self.loop.run_until_complete(self._responses(requests))
         self.metrics.publish()
         return responses
 
-    async def _response(self, request: Any) -> Any:
+    async def _responses(self, requests: list[Any]) -> list[Any]:
+        alone = len(requests) == 1
+        return await asyncio.gather(*(self._response(request, alone) for request in requests))
+
+    async def _response(self, request: Any, alone: bool) -> Any:
         advice = "ask for fewer masks, or again later"
         watch = Watch(request.is_cancelled, self.limits.max_seconds, advice)
         try:
-            return response_of(request, CLICK, await self._answer(request, watch))
+            return response_of(request, CLICK, await self._answer(request, watch, alone))
         except Exception as error:
             return refusal(error)
 
-    async def _answer(self, request: Any, watch: Watch) -> Arrays:
+    async def _answer(self, request: Any, watch: Watch, alone: bool) -> Arrays:
         inputs = inputs_of(request, CLICK)
         steps = answer_prompt(inputs, self.cache, self.keys, self.limits, watch)
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, await infer_async(step, watch, request.trace()))
+            call = step, watch, request.trace()
+            # Called from a thread of its own, a model answers later: only others gain by that.
+            step = advance(steps, infer(*call) if alone else await infer_async(*call))
         return step.result
