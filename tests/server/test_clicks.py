@@ -230,7 +230,7 @@ def faults(server: EmbeddedServer) -> int:
         for pid in server.processes()
         if f"/{CLICK.name}/" in Path(f"/proc/{pid}/cmdline").read_text()
     ]
-    assert len(found) == 2
+    assert found
     return sum(map(int, found))
 
 

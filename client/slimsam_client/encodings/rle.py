@@ -166,7 +166,7 @@ def _decompressed(counts: bytes) -> NDArray[np.int64]:
     if not whole or groups.max() > 63:
         raise MaskError("RLE: expected COCO's compressed counts, got a damaged text")
     starts = ends - sizes + 1
-    runs = (groups[starts] & 31).astype(np.int64)
+    runs: NDArray[np.int64] = (groups[starts] & 31).astype(np.int64)
     longer = np.flatnonzero(sizes > 1)  # few, where runs are so many that their time counts
     for place in range(1, 7):
         runs[longer] |= (groups[starts[longer] + place] & 31).astype(np.int64) << 5 * place
