@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import io
 import json
-import platform
 import re
 import shutil
 import struct
@@ -208,30 +207,6 @@ def test_a_click_takes_less_than_a_kilobyte_up(ids: list[str]) -> None:
         request.inputs.add(name=name, datatype="BYTES", shape=[1, 1])
         request.raw_input_contents.append(struct.pack("<I", len(text)) + text.encode())
     assert request.ByteSize() < 300
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory or not")
-def test_memory_of_a_click_is_that_of_the_one_before(
-    client: Any, demo_server: EmbeddedServer, ids: list[str]
-) -> None:
-    """Each page that a process gets anew is a page fault; a picture's embedding alone has 512."""
-    for _ in range(4):
-        click(client, ids[0], **PROMPTS["a click"])
-    before = faults(demo_server)
-    for _ in range(30):
-        click(client, ids[0], **PROMPTS["a click"])
-    assert faults(demo_server) - before < 30 * 256  # a mask that is kept has 32
-
-
-def faults(server: EmbeddedServer) -> int:
-    """Count the page faults of the processes of slimsam_click, from their start on."""
-    found = [
-        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7]
-        for pid in server.processes()
-        if f"/{CLICK.name}/" in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
-    assert found
-    return sum(map(int, found))
 
 
 def test_users_on_different_pictures_get_their_own_masks(
