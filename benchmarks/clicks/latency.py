@@ -20,8 +20,9 @@ from slimsam_client import Embedding, SlimSam
 from slimsam_client.contract import DECODER
 from slimsam_client.encodings import Rle, from_rle
 
-PAUSE: Final = 0.02
-"""Seconds before each click: threads of the one before, which may spin for a while, have ended."""
+PAUSE: Final = 0.1
+"""Seconds before each click. Threads of the one before have ended: ONNX Runtime's spin for 30 ms
+after a click, on a core that the next one needs, and longer where the machine is busy."""
 IN_PROCESS: Final = "in process"
 DIFFERENT: Final = 0.01
 """Of the picture's pixels, so many may differ between the sides' masks: they do the same work."""

@@ -12,7 +12,7 @@ from installed import require
 from numpy.typing import NDArray
 
 from slimsam_client.encodings import from_rle, to_rle
-from slimsam_client.encodings.window import window_to_rle
+from slimsam_client.encodings.window import BAND_PIXELS, window_to_rle
 from slimsam_client.image.load import resized_size
 from slimsam_client.masks.axis import CACHED_BYTES, AxisCache, axes, make_axis
 from slimsam_client.masks.upscale import (
@@ -121,6 +121,18 @@ def test_windows_of_any_masks_are_encoded() -> None:
         inside[...] = rng.random(inside.shape) < rng.choice([0, 0.5, 0.9, 1])
         rle = window_to_rle(inside, (top, left), (height, width))
         assert rle == to_rle(mask) and np.array_equal(from_rle(rle), mask)
+
+
+def test_a_window_of_several_bands_is_encoded() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((720, 320), np.bool_)
+    inside = mask[10:710, 5:305]
+    assert inside.size > 3 * BAND_PIXELS and BAND_PIXELS // 701 > 2 * (300 % (BAND_PIXELS // 701))
+    for share in (0.5, 0.999, 1):
+        inside[...] = rng.random(inside.shape) < share
+        assert window_to_rle(inside, (10, 5), mask.shape) == to_rle(mask)
+    mask[...] = True  # one run, through all bands
+    assert window_to_rle(mask, (0, 0), mask.shape) == to_rle(mask)
 
 
 def test_what_is_kept_for_many_sizes_is_bounded() -> None:

@@ -159,16 +159,19 @@ def _decompressed(counts: bytes) -> NDArray[np.int64]:
     highest bit of the last being the sign; from the fourth on, it is the difference to the run two
     before.
     """
-    groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(groups & 32 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    sizes = ends - starts[: len(ends)] + 1
+    groups = np.frombuffer(counts, np.uint8) - np.uint8(48)  # what is below wraps around
+    ends = np.flatnonzero(groups < 32)
+    sizes = np.diff(ends, prepend=-1)
     whole = len(ends) and ends[-1] == len(groups) - 1 and sizes.max() <= 7
-    if not whole or groups.min() < 0 or groups.max() > 63:
+    if not whole or groups.max() > 63:
         raise MaskError("RLE: expected COCO's compressed counts, got a damaged text")
-    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, sizes))
-    runs = np.add.reduceat((groups & 31) << shifts, starts)
-    runs -= (groups[ends] >> 4 & 1) << (5 * sizes)
+    starts = ends - sizes + 1
+    runs: NDArray[np.int64] = (groups[starts] & 31).astype(np.int64)
+    longer = np.flatnonzero(sizes > 1)  # few, where runs are so many that their time counts
+    for place in range(1, 7):
+        runs[longer] |= (groups[starts[longer] + place] & 31).astype(np.int64) << 5 * place
+        longer = longer[sizes[longer] > place + 1]
+    runs -= (groups[ends] >> 4 & 1).astype(np.int64) << 5 * sizes
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     return runs

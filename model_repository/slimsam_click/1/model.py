@@ -11,6 +11,7 @@ import triton_python_backend_utils as pb_utils
 from slimsam_client.calls import Done, advance
 from slimsam_client.contract import CLICK, Arrays
 from slimsam_client.serving.backend import (
+    infer,
     infer_async,
     info_folder,
     inputs_of,
@@ -23,6 +24,7 @@ from slimsam_client.serving.cache.identity import PictureKeys
 from slimsam_client.serving.cache.metrics import CacheMetrics
 from slimsam_client.serving.cache.settings import CacheSettings
 from slimsam_client.serving.clicks import ClickLimits, answer_prompt
+from slimsam_client.serving.heap import keep_freed_memory
 from slimsam_client.serving.limits import Watch
 from slimsam_client.serving.parameters import read_parameters
 
@@ -35,6 +37,7 @@ class TritonPythonModel:
 
         A repository may have artifacts of before there was anything to know them by.
         """
+        keep_freed_memory()
         parameters = parameters_of(args)
         self.limits = read_parameters(ClickLimits, parameters)
         settings = read_parameters(CacheSettings, parameters)
@@ -43,25 +46,36 @@ class TritonPythonModel:
             self.keys = settings.keys(info_folder(args))
         self.cache = settings.open()
         self.metrics = CacheMetrics(pb_utils, self.cache)
+        self.loop = asyncio.new_event_loop()
 
-    async def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request with its masks, or with an error of its own."""
-        responses = await asyncio.gather(*map(self._response, requests))
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request with its masks, or with an error of its own.
+
+        Were this a coroutine, Triton's stub would run it in another thread, and a click would wait
+        for one more that wakes up, twice.
+        """
+        responses: list[Any] = self.loop.run_until_complete(self._responses(requests))
         self.metrics.publish()
         return responses
 
-    async def _response(self, request: Any) -> Any:
+    async def _responses(self, requests: list[Any]) -> list[Any]:
+        alone = len(requests) == 1
+        return await asyncio.gather(*(self._response(request, alone) for request in requests))
+
+    async def _response(self, request: Any, alone: bool) -> Any:
         advice = "ask for fewer masks, or again later"
         watch = Watch(request.is_cancelled, self.limits.max_seconds, advice)
         try:
-            return response_of(request, CLICK, await self._answer(request, watch))
+            return response_of(request, CLICK, await self._answer(request, watch, alone))
         except Exception as error:
             return refusal(error)
 
-    async def _answer(self, request: Any, watch: Watch) -> Arrays:
+    async def _answer(self, request: Any, watch: Watch, alone: bool) -> Arrays:
         inputs = inputs_of(request, CLICK)
         steps = answer_prompt(inputs, self.cache, self.keys, self.limits, watch)
         step = advance(steps, None)
         while not isinstance(step, Done):
-            step = advance(steps, await infer_async(step, watch, request.trace()))
+            call = step, watch, request.trace()
+            # Called from a thread of its own, a model answers later: only others gain by that.
+            step = advance(steps, infer(*call) if alone else await infer_async(*call))
         return step.result

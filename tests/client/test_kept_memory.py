@@ -1,0 +1,44 @@
+"""Memory that a model's process keeps from one request to the next."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+ROUNDS = """
+import resource
+import threading
+import numpy as np
+from slimsam_client.serving.heap import keep_freed_memory
+
+def work():
+    arrays = [np.ones(2**21, np.uint8) for _ in range(4)]
+
+def rounds():
+    for _ in range(5):
+        work()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        work()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
+
+keep_freed_memory()
+rounds()
+thread = threading.Thread(target=rounds)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory or not")
+def test_arrays_of_the_next_request_take_no_new_memory() -> None:
+    """A round's arrays are 2,048 pages, and each page from the system is a page fault."""
+    environment = {**os.environ, "GLIBC_TUNABLES": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", ROUNDS], env=environment, capture_output=True, text=True, check=True
+    )
+    assert all(int(faults) < 64 for faults in run.stdout.split()) and run.stdout
