@@ -136,7 +136,7 @@ def _configuration(folder: Path) -> str:
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir()
-    # A task that is requeued may start when the credential of its first start has expired, after two
+    # A task that is requeued starts when the credential of its first start has expired: after two
     # minutes if nothing else is said.
     return f"""\
 ClusterName=tests

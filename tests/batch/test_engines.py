@@ -1,7 +1,7 @@
 """Engines that start workers: each drives the same shards, to the same result.
 
-SLIMSAM_ENGINE_PICTURES=400 has so many pictures, and no embeddings that one engine leaves to another;
-with -rP pytest then shows how long each took.
+SLIMSAM_ENGINE_PICTURES=400 has so many pictures, and no embeddings that one engine leaves to
+another; with -rP pytest then shows how long each took.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Workers that are killed, a server that restarts and a store that fails.
 
-The result is complete, has each picture once, and is that of a single run. `make test-full-batch` has
-2,000 pictures with two boxes each, and 200 in everything mode, all of them different, and says how
-long they took and what failed meanwhile.
+The result is complete, has each picture once, and is that of a single run. `make test-full-batch`
+has 2,000 pictures with two boxes each, and 200 in everything mode, all of them different, and says
+how long they took and what failed meanwhile.
 """
 
 from __future__ import annotations
@@ -76,11 +76,10 @@ def test_each_picture_is_done_once(
         assert all(process.returncode == 0 for process in others)
         if FULL:
             assert len(store.failed) == 3 and store.passed > 50 * store.failed.total()
-            print(
-                f"{kind}: {count} pictures in {seconds:.0f} s; {store.failed.total()} of the store's "
-                f"{store.passed + store.failed.total()} calls failed; shards taken over: "
-                f"{', '.join(taken_over(moto, kind))}"
-            )
+            failed = store.failed.total()
+            print(f"{kind}: {count} pictures in {seconds:.0f} s")
+            print(f"{failed} of the store's {store.passed + failed} calls failed")
+            print(f"shards that were taken over: {', '.join(taken_over(moto, kind))}")
     found = read_results(moto, kind)
     assert [answer["image"] for shard in found for answer in shard] == [
         f"{number:04}.jpg" for number in range(count)
