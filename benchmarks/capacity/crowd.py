@@ -8,7 +8,7 @@ at the cores. What a simulation says of more users is its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -37,13 +37,15 @@ def measure_crowd(
         server: on this machine.
         shape: its configurations'.
         times: of lone requests.
-        uploads: how many, in each run.
+        uploads: how many, in the run in which they are fewer.
 
     Returns:
         The times with `crowding` and the clicks' `waits`; and the share of the machine that others
         took meanwhile, in the run in which they took more.
     """
-    all_sessions = [crowd_sessions(times, uploads, period) for period in PERIODS]
+    all_sessions = [
+        crowd_sessions(times, round(uploads * PERIODS[0] / period), period) for period in PERIODS
+    ]
     runs = [run_users(server, sessions) for sessions in all_sessions]
     cores = len(os.sched_getaffinity(0))
     busy = sum(used.own for _, used in runs) / cores
@@ -83,8 +85,8 @@ def fit_waits(
     """
     once = twice = 0.0
     for _ in range(ROUNDS):  # each run has moments of the other
-        once = _fit(1, times, shape, runs[0], outcomes[0], lambda wait, rest=twice: (wait, rest))
-        twice = _fit(2, times, shape, runs[1], outcomes[1], lambda wait, rest=once: (rest, wait))
+        once = _fit(1, _with_waits(times, (once, twice)), shape, runs[0], outcomes[0])
+        twice = _fit(2, _with_waits(times, (once, twice)), shape, runs[1], outcomes[1])
     return _with_waits(times, (once, twice))
 
 
@@ -94,14 +96,15 @@ def _fit(
     shape: ServerShape,
     sessions: Sequence[Session],
     outcome: Outcome,
-    waits: Callable[[float], tuple[float, float]],
 ) -> float:
     """Find the wait with which clicks beside so many uploads take as long as they did."""
+    once, twice = times.click.waits
     measured = _mean_click([outcome], uploads)
     least, most = 0.0, LONGEST
     for _ in range(HALVINGS):
         middle = (least + most) / 2
-        fleet = Fleet(_with_waits(times, waits(middle)), shape)
+        waits = (middle, twice) if uploads == 1 else (once, middle)
+        fleet = Fleet(_with_waits(times, waits), shape)
         simulated = [simulate(fleet, sessions, seed) for seed in range(SIMULATIONS)]
         if not _mean_click(simulated, uploads) <= measured:  # nothing to compare: no wait
             most = middle
@@ -115,7 +118,10 @@ def _with_waits(times: Times, waits: tuple[float, float]) -> Times:
 
 
 def _mean_click(outcomes: Sequence[Outcome], uploads: int) -> float:
-    """Of clicks that were asked for while so many uploads were under way; NaN of none."""
+    """Of clicks that were asked for beside one upload, or beside 2 and more; NaN of none.
+
+    Of more than two, the others wait: the models have two instances.
+    """
     found = []
     for outcome in outcomes:
         spans = [
@@ -127,6 +133,6 @@ def _mean_click(outcomes: Sequence[Outcome], uploads: int) -> float:
             answer.seconds
             for answer in outcome.answers
             if answer.kind == "click"
-            and sum(begin <= answer.began < end for begin, end in spans) == uploads
+            and min(2, sum(begin <= answer.began < end for begin, end in spans)) == uploads
         ]
     return sum(found) / len(found) if found else float("nan")
