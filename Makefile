@@ -11,7 +11,7 @@
 #   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
 #   make test-seaweedfs  a batch in a store in Go: 150 MB
 #   make test-slurm  a batch as an array of a real Slurm on this machine: Debian's packages; as root
-#   make test-full-batch  workers that are killed, with 2,000 pictures: half an hour on 2 cores
+#   make test-full-batch  workers that are killed, with 2,000 pictures, and 200 in everything mode
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes

@@ -21,9 +21,9 @@ from slimsam_server import EmbeddedServer
 
 PERIODS: Final = (2.5, 1.25)
 """From one upload to the next, of what a lone one takes: beside clicks it takes twice that."""
-LONGEST: Final = 0.5
+LONGEST: Final = 0.25
 """No click waits longer for its turns, in seconds."""
-HALVINGS: Final = 10
+HALVINGS: Final = 8
 ROUNDS: Final = 2
 SIMULATIONS: Final = 3
 

@@ -20,6 +20,7 @@ from benchmarks.capacity.check import Level, Row, Run, Side, rows
 from benchmarks.capacity.crowd import PERIODS, crowd_sessions, crowding, fit_waits
 from benchmarks.capacity.events import FULL, SERVED, Clock, Process, Processor, Station, start
 from benchmarks.capacity.plan import Demand, make_plan
+from benchmarks.capacity.refit import candidates, ratios
 from benchmarks.capacity.sessions import Session, Users, draw_sessions
 from benchmarks.capacity.shape import ModelShape, ServerShape, read_shape
 from benchmarks.capacity.simulation import Fleet, Outcome, Ring, simulate
@@ -267,6 +268,22 @@ def test_processor_time_that_crowding_takes() -> None:
     alone = 2 * 0.2 + 10 * 0.03
     assert crowding(found, [sessions, sessions], 2 * 1.3 * alone) == pytest.approx(1.3)
     assert crowding(found, [sessions], 0.9 * alone) == 1.0  # less than alone is chance
+
+
+def test_a_result_that_the_simulation_has_made_itself_is_met() -> None:
+    found = times(upload=0.2, click=0.03)
+    sessions = draw_sessions(Users(1.0, 3, 1.0), 10.0, np.random.default_rng(0))
+    outcomes = [simulate(Fleet(found, PLAIN), sessions, seed) for seed in range(3)]
+    level = {"clicks": 3, "share": 0.3}
+    rows: list[dict[str, object]] = []
+    for kind in ("upload", "click"):
+        p95 = float(np.median([outcome.percentile(kind, 95) for outcome in outcomes]))
+        side = {"throughput": 1.0, "p95": p95}
+        rows.append({"level": level, "kind": kind, "measured": side, "simulated": side})
+    assert ratios(found, PLAIN, rows, 10.0) == [1.0, 1.0]
+    slower = dataclasses.replace(found, crowding=1.5)
+    assert min(ratios(slower, PLAIN, rows, 10.0)) > 1.0
+    assert found in list(candidates(found))
 
 
 def test_times_between_two_measurements() -> None:
