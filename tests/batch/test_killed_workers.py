@@ -146,9 +146,9 @@ def read_results(port: int, kind: str) -> list[list[dict[str, Any]]]:
 def outlasting(server: EmbeddedServer, workers: Workers) -> list[int]:
     """Wait for workers; give their statuses.
 
-    Triton's Python backend may abort the server after some thousand requests, with boost's
-    lock_exception (triton-inference-server/server#8882). In the full batch, which has as many, a
-    server that has died is started again, as an engine would do it, and the workers outlast it.
+    Triton's Python backend may abort the server under load, with boost's lock_exception
+    (triton-inference-server/server#8882). In the full batch, which takes an hour, a server that has
+    died is started again, as an engine would do it, and the workers outlast it.
     """
     deadline = time.monotonic() + SECONDS
     while FULL and any(process.poll() is None for process in workers.processes):
