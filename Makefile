@@ -11,6 +11,8 @@
 #   make test-ray   a batch by actors of Ray Data: 600 MB of packages, in the same environment
 #   make test-seaweedfs  a batch in a store in Go: 150 MB
 #   make test-waiting  5,000 requests of 2.4 MB at once, which the edge keeps from a server: 12 GB through TLS
+#   make test-slurm  a batch as an array of a real Slurm on this machine: Debian's packages; as root
+#   make test-full-batch  workers that are killed, with 2,000 pictures, and 200 in everything mode
 #   make wheels     wheels and sdists into dist/, checked for a package index
 #   make lint       ruff, mypy --strict, the direction of imports, and the workflows
 #   make format     ruff's formatting and safe fixes
@@ -38,7 +40,8 @@ GPU_PYTHON := $(if $(GPU_READY),$(GPU_ENV)/bin/python,$(PYTHON))
 endif
 
 .PHONY: demo web test test-quick test-client test-backends test-deploy test-tools test-wheels test-ray test-seaweedfs \
-	test-waiting wheels lint format docs chromium firefox screenshots bench gpu load clean
+	test-slurm test-full-batch test-waiting wheels lint format docs chromium firefox slurm screenshots \
+	bench gpu load clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -81,6 +84,14 @@ test-ray test-seaweedfs: test-%: .venv/%-ready
 
 test-waiting: .venv/ready
 	WAITING_REQUESTS=5000 $(BIN)/python -m pytest tests/edge/test_memory.py -rP
+
+test-slurm: .venv/ready slurm
+	$(BIN)/python -m pytest tests/batch -m slurm
+
+# Each of its tests takes longer than pytest's own limit, after which a test counts as one that hangs.
+test-full-batch: .venv/ready
+	SLIMSAM_FULL_BATCH=1 $(BIN)/python -m pytest tests/batch/test_killed_workers.py -rP \
+		--override-ini faulthandler_timeout=0
 
 # In an environment of its own, with nothing that does not make or check them.
 wheels: .wheels/ready
@@ -131,6 +142,12 @@ chromium:
 firefox:
 	command -v firefox-esr >/dev/null || command -v firefox >/dev/null && exit; \
 	install() { apt-get -qq --yes --no-install-recommends install firefox-esr; }; \
+	install || { apt-get update -qq && install; }
+
+# Nobody starts its daemons here but the tests, with a configuration of their own.
+slurm:
+	PATH="$$PATH:/usr/sbin"; command -v slurmctld && command -v slurmd && command -v munged && exit; \
+	install() { apt-get -qq --yes --no-install-recommends install slurm-wlm munge; }; \
 	install || { apt-get update -qq && install; }
 
 screenshots: .venv/ready chromium $(if $(TOOLS),.tools/label-studio/ready .tools/x-anylabeling/ready)

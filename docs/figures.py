@@ -267,17 +267,18 @@ def capacity_times(served: str = "demo-openvino") -> str:
                 f"{parts[-1]['share']:.0%}",
                 f"{1000 * busy:.1f}",
                 f"{1 / busy:.1f}",
+                " and ".join(f"{1000 * wait:.0f}" for wait in found[name].get("waits", ())),
             ]
         )
     kept = found["kept"]
     busy = kept["seconds"] * kept["share"]
     rows.append(
         ["upload of a kept picture", f"{1000 * kept['seconds']:.1f}", "", "", "",
-         f"{1000 * busy:.1f}", f"{1 / busy:.1f}"]
+         f"{1000 * busy:.1f}", f"{1 / busy:.1f}", ""]
     )  # fmt: skip
     header = [
         "ms", "around", "in Python", "encoder or decoder", "which keeps busy",
-        "of the whole machine", "a second, at most",
+        "of the whole machine", "a second, at most", "waits beside one upload, and two",
     ]  # fmt: skip
     return markdown(header, rows)
 

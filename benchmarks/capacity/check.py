@@ -11,12 +11,13 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.capacity.crowd import measure_crowd
 from benchmarks.capacity.processor_time import read_processor_time
 from benchmarks.capacity.real import lone_times, run_users
 from benchmarks.capacity.sessions import Users, draw_sessions
 from benchmarks.capacity.shape import ServerShape
 from benchmarks.capacity.simulation import Fleet, Outcome, simulate
-from benchmarks.capacity.times import Times
+from benchmarks.capacity.times import Times, between
 from slimsam_server import EmbeddedServer
 
 WITHIN: Final = 0.25
@@ -146,7 +147,7 @@ def compare(
     requests: int,
     patience: float,
 ) -> Iterator[tuple[Times, Run]]:
-    """Run every level in some rounds, each beside the lone requests measured right before it.
+    """Run every level in some rounds, each with requests measured alone before and after it.
 
     A run begins when others leave the machine alone, and is made again if they did not do so to its
     end; as long as there is patience.
@@ -157,7 +158,7 @@ def compare(
         levels: what to ask of it.
         rounds: of all levels.
         seconds: for which users come.
-        requests: lone ones of each kind, before each run.
+        requests: lone ones of each kind, before each run and after it.
         patience: seconds that may be spent on waiting, and on runs that do not count.
     """
     for seed in range(rounds):
@@ -195,19 +196,26 @@ def one_run(
     seconds: float,
     requests: int,
 ) -> tuple[Times, Run]:
-    """Measure lone requests, let users come, and simulate the same users."""
+    """Measure what requests take, let users come, and simulate the same users.
+
+    What lone requests take changes within minutes where a machine is shared with others, so theirs
+    are measured after the run, too.
+    """
     times, others = lone_times(server, requests)
+    times, others_of_crowd = measure_crowd(server, shape, times, requests)
     user = sum(times.busy(1, 0, level.clicks).values())
     rng = np.random.default_rng(seed)
     sessions = draw_sessions(Users(level.share / user, level.clicks, THINK), seconds, rng)
     outcome, used = run_users(server, sessions)
+    after, others_after = lone_times(server, requests)
+    times = between(times, after)
     fleet = Fleet(times, shape)
     simulated = [simulate(fleet, sessions, number) for number in range(SIMULATIONS)]
     return times, Run(
         level,
         {kind: side([outcome], kind, seconds) for kind in KINDS},
         {kind: side(simulated, kind, seconds) for kind in KINDS},
-        max(others, used.others),
+        max(others, others_of_crowd, used.others, others_after),
         os.getloadavg()[0],
         sum(answer.late for answer in outcome.answers),
     )

@@ -88,10 +88,16 @@ class Processor:
 
     Each piece of work alone keeps a share of it busy. Where those together are more than all of it,
     all are slowed by the same factor, as a fair scheduler does it.
+
+    Args:
+        clock: the clock.
+        crowding: how much more work there is to do while more than all of it is asked for, of what
+            there is for each alone: caches, and threads that wait for each other.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, crowding: float = 1.0) -> None:
         self._clock = clock
+        self._crowding = crowding
         self._done = 0.0  # seconds that any work has had since the beginning, had it run alone
         self._since = 0.0  # when _done was right
         self._demand = 0.0
@@ -111,9 +117,16 @@ class Processor:
 
         return begin
 
+    @property
+    def demand(self) -> float:
+        """What all work under way would keep busy, in whole processors."""
+        return self._demand
+
+    def _slowness(self) -> float:
+        return self._demand * self._crowding if self._demand > 1 else 1.0
+
     def _pass(self) -> None:
-        speed = 1 / max(1.0, self._demand)
-        self._done += (self._clock.now - self._since) * speed
+        self._done += (self._clock.now - self._since) / self._slowness()
         self._since = self._clock.now
 
     def _expect(self) -> None:
@@ -121,7 +134,7 @@ class Processor:
         self._version += 1
         if self._ends:
             version = self._version
-            left = max(0.0, self._ends[0][0] - self._done) * max(1.0, self._demand)
+            left = max(0.0, self._ends[0][0] - self._done) * self._slowness()
             self._clock.at(self._clock.now + left, lambda: self._end(version))
 
     def _end(self, version: int) -> None:

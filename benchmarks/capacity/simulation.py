@@ -3,9 +3,10 @@
 A replica is what Triton makes of the repository's configurations: an upload holds an instance of
 `slimsam_image` while it is encoded; clicks that wait go together into an instance of
 `slimsam_click`, which asks the decoder for each of them and answers all of them at the end.
-Instances share the cores, and the card where there is one. A replica keeps embeddings in a cache of
-its own, and loses them when it is lost. Requests go by a consistent hash of the picture to a
-replica that is there; what was under way at a lost one is sent again at once, as the client does
+Instances share the cores, and the card where there is one. A click goes from process to process and
+needs a core each time: where all are taken, it waits for its turn. A replica keeps embeddings in a
+cache of its own, and loses them when it is lost. Requests go by a consistent hash of the picture to
+a replica that is there; what was under way at a lost one is sent again at once, as the client does
 it, and what is refused after the client's backoffs.
 
 Left out: the network, limits of rate, requests of many prompts and everything mode, clients that
@@ -44,6 +45,10 @@ from slimsam_client.transport.retries import INITIAL_BACKOFF, MAX_BUSY_BACKOFF
 LOST: Final = "lost"
 PAUSE: Final = 0.1
 """Seconds, at most, until a model in Python asks another again whose queue was full."""
+TURNS: Final = 3
+"""At the cores, of what is outside of a request's models in Python and of what is in them, each."""
+TAKEN: Final = 0.9
+"""Of the cores: who comes while others would keep so much of them busy finds none that is free."""
 RING_POINTS: Final = 1024
 """Of all replicas together, at least: Envoy's default of `minimum_ring_size`."""
 
@@ -195,7 +200,7 @@ class Replica:
     ) -> None:
         self._clock, self._times, self._outcome, self._rng = clock, fleet.times, outcome, rng
         self._pictures = fleet.pictures
-        self._cores = Processor(clock)
+        self._cores = Processor(clock, fleet.times.crowding)
         self._card = Processor(clock) if fleet.times.accelerator else self._cores
         self._kept: OrderedDict[int, None] = OrderedDict()
         self._under_way: dict[int, Resume] = {}
@@ -228,9 +233,9 @@ class Replica:
 
         return send
 
-    def around(self, job: Job) -> Wait:
+    def around(self, job: Job) -> Process:
         """Do what is done outside of the server's models."""
-        return self._work(self._request(job).around, job.factor)
+        yield from self._by_turns(job, self._request(job).around)
 
     def lose(self) -> None:
         """Answer nobody any more."""
@@ -245,6 +250,17 @@ class Replica:
     def _work(self, part: Part, factor: float) -> Wait:
         return self._cores.work(part.seconds * factor, part.share)
 
+    def _by_turns(self, job: Job, part: Part) -> Process:
+        """Work in pieces, each of which waits for its turn if all cores are taken."""
+        piece = Part(part.seconds / TURNS, part.share)
+        request = self._request(job)
+        for _ in range(TURNS):
+            demand = self._cores.demand
+            if any(request.waits) and demand >= TAKEN:
+                longest = request.wait(demand) / TURNS  # twice the mean of each of 2 * TURNS
+                yield self._clock.wait(longest * self._rng.uniform())
+            yield self._work(piece, job.factor)
+
     def _keeps(self, picture: int) -> bool:
         if picture not in self._kept:
             return False
@@ -256,7 +272,7 @@ class Replica:
             if self._keeps(job.picture):
                 yield self._work(self._times.kept, job.factor)
                 continue
-            yield self._work(self._times.upload.own, job.factor)
+            yield from self._by_turns(job, self._times.upload.own)
             yield from self._ask_model(self._encoder, job)
             self._outcome.encoded += 1
             self._kept[job.picture] = None
@@ -269,7 +285,7 @@ class Replica:
         for job in jobs:
             job.missed = not self._keeps(job.picture)
             if not job.missed:
-                yield self._work(self._times.click.own, job.factor)
+                yield from self._by_turns(job, self._times.click.own)
                 decoded.append(fork(self._ask_model(self._decoder, job)))
         yield from decoded
 
@@ -310,7 +326,7 @@ def simulate(fleet: Fleet, sessions: Sequence[Session], seed: int) -> Outcome:
         longest = INITIAL_BACKOFF
         while clock.now <= deadline:
             replica = replicas[ring.find(job.picture, away)]
-            yield replica.around(job)
+            yield from replica.around(job)
             answer = yield replica.ask(job)
             if answer == SERVED:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ class Request:
         model: in the encoder or the decoder, which the model in Python waits for.
         further: what each further request of a batch takes in `model`, of what the first one does.
         spread: factors by which lone requests differ, of mean 1.
+        waits: seconds, in the mean, that it waits in all for its turns at the cores, while others
+            want as much as all of them, and twice as much.
     """
 
     around: Part
@@ -50,11 +52,19 @@ class Request:
     model: Part
     further: float = 1.0
     spread: tuple[float, ...] = (1.0,)
+    waits: tuple[float, float] = (0.0, 0.0)
 
     @property
     def seconds(self) -> float:
         """What it takes alone."""
         return self.around.seconds + self.own.seconds + self.model.seconds
+
+    def wait(self, demand: float) -> float:
+        """What it waits, in the mean, while others want so many times all cores, from 1."""
+        once, twice = self.waits
+        if demand > 2:
+            return twice * demand / 2
+        return once + (twice - once) * max(0.0, demand - 1)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Times:
         upload: of a picture that is not kept.
         kept: of one that is, which is not encoded.
         click: on a kept picture.
+        crowding: how much more processor time all of them take while others want the cores, too.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Times:
     upload: Request
     kept: Part
     click: Request
+    crowding: float = 1.0
 
     def busy(self, uploads: float, kept: float, clicks: float) -> dict[str, float]:
         """Add up what so many requests take, in seconds of the whole machine and the whole card.
@@ -87,6 +99,38 @@ class Times:
             host += number * (request.around.busy + request.own.busy)
             models += number * request.model.busy
         return {"cores": host, "card": models} if self.accelerator else {"cores": host + models}
+
+
+def between(one: Times, other: Times) -> Times:
+    """Take the means of two measurements; `crowding` and `waits` are the first one's."""
+    return replace(
+        one,
+        upload=_between(one.upload, other.upload),
+        kept=_middle(one.kept, other.kept),
+        click=_between(one.click, other.click),
+    )
+
+
+def _between(one: Request, other: Request) -> Request:
+    # Factors of the mean of both, so that a change from one to the other is part of the spread.
+    mean = (one.seconds + other.seconds) / 2
+    return replace(
+        one,
+        around=_middle(one.around, other.around),
+        own=_middle(one.own, other.own),
+        model=_middle(one.model, other.model),
+        spread=tuple(
+            round(factor * request.seconds / mean, 3)
+            for request in (one, other)
+            for factor in request.spread
+        ),
+    )
+
+
+def _middle(one: Part, other: Part) -> Part:
+    seconds = (one.seconds + other.seconds) / 2
+    share = (one.busy + other.busy) / 2 / seconds if seconds else one.share
+    return Part(seconds, share)
 
 
 def write_times(times: Times, path: Path) -> None:
@@ -116,6 +160,7 @@ def read_times(path: Path) -> Times:
             _request(found["upload"]),
             _part(found["kept"]),
             _request(found["click"]),
+            _at_least("crowding", found.get("crowding", 1.0), 1.0),
         )
     except (LookupError, TypeError, ValueError) as error:
         raise TimesError(
@@ -130,7 +175,15 @@ def _request(found: dict[str, Any]) -> Request:
     if not 0 <= further <= 1 or not factors or min(factors) < 0:
         raise ValueError(f"expected further from 0 to 1 and factors of 0 or more, got {found}")
     around, own, model = (_part(found[name]) for name in ("around", "own", "model"))
-    return Request(around, own, model, further, factors)
+    once, twice = (_at_least("wait", wait, 0.0) for wait in found.get("waits", (0.0, 0.0)))
+    return Request(around, own, model, further, factors, (once, twice))
+
+
+def _at_least(name: str, found: Any, least: float) -> float:
+    value = float(found)
+    if not least <= value < float("inf"):
+        raise ValueError(f"expected a {name} of {least:g} or more, got {value}")
+    return value
 
 
 def _part(found: dict[str, Any]) -> Part:

@@ -7,8 +7,8 @@
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=2G
 #SBATCH --requeue
-#SBATCH --signal=TERM@30
+#SBATCH --signal=B:TERM@30
 #SBATCH --output=slimsam-batch-%A-%a.log
 set -euo pipefail
-# `exec`, so that the worker itself has Slurm's SIGTERM, and gives its shard up.
+# `B:` above and `exec` here, so that the worker itself has Slurm's SIGTERM, and gives its shard up.
 exec slimsam batch "$@" --lenient

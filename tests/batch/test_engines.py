@@ -1,24 +1,37 @@
-"""Engines that start workers: each drives the same shards, to the same result."""
+"""Engines that start workers: each drives the same shards, to the same result.
+
+SLIMSAM_ENGINE_PICTURES=400 has so many pictures, and no embeddings that one engine leaves to
+another; with -rP pytest then shows how long each took.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 from batch_runs import Workers, draw_pictures, environment
+from slurm_cluster import SlurmCluster, is_installed, slurm_cluster
 
 from slimsam_client.cli.batch import worker_name
 from slimsam_server import EmbeddedServer
+from slimsam_server.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "deploy" / "batch" / "slurm.sh"
 JOB = yaml.safe_load((ROOT / "deploy" / "batch" / "job.yaml").read_text())
-COUNT, SHARDS = 8, 4
+MEASURED = int(os.environ.get("SLIMSAM_ENGINE_PICTURES", 0))
+COUNT, SHARDS = (MEASURED, 20) if MEASURED else (8, 4)
+SECONDS = 3600 if MEASURED else 300
+WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +39,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[ob
     """Pictures, their detections, and options of all runs; the encoder is asked in the first."""
     folder = tmp_path_factory.mktemp("engines")
     detections = draw_pictures(folder / "pictures", COUNT, COUNT)
-    options = ["--shards", SHARDS, "--embeddings", folder / "embeddings"]
+    options = ["--shards", SHARDS]
+    if not MEASURED:
+        options += ["--embeddings", folder / "embeddings"]
     return folder / "pictures", detections, options
 
 
@@ -41,9 +56,33 @@ def plain(
     output = tmp_path_factory.mktemp("plain")
     arguments = [pictures, output / "out", "--prompts", detections, *options]
     workers = Workers(arguments, environment(demo_server.grpc_url), output)
-    process = workers.start()
-    assert process.wait(300) == 0, workers.said(process)
+    with timed("the plain command, one worker"):
+        process = workers.start()
+        assert process.wait(SECONDS) == 0, workers.said(process)
     return output / "out"
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Say how long a batch took, the start of its workers included."""
+    began = time.monotonic()
+    yield
+    seconds = time.monotonic() - began
+    print(f"{what}: {COUNT} pictures in {seconds:.1f} s, {COUNT / seconds:.2f} a second")
+
+
+def test_workers_of_the_plain_command(
+    drawn: tuple[Path, Path, list[object]], plain: Path, demo_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """What the engines are measured by: as many workers as they have."""
+    pictures, detections, options = drawn
+    arguments = [pictures, tmp_path / "out", "--prompts", detections, *options]
+    workers = Workers(arguments, environment(demo_server.grpc_url), tmp_path)
+    with timed(f"the plain command, {WORKERS} workers"):
+        for _ in range(WORKERS):
+            workers.start()
+        assert workers.join(SECONDS) == [0] * WORKERS
+    assert files_of(tmp_path / "out") == files_of(plain)
 
 
 def files_of(output: Path) -> dict[str, bytes]:
@@ -148,17 +187,112 @@ def test_ray_data(
     pictures, detections, _ = drawn
     output = tmp_path / "out"
     command = [
-        sys.executable, ROOT / "examples" / "ray_batch.py", pictures, output, "--actors", 2,
+        sys.executable, ROOT / "examples" / "ray_batch.py", pictures, output, "--actors", WORKERS,
         "--prompts", detections, "--shards", SHARDS, "--url", demo_server.grpc_url,
     ]  # fmt: skip
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=600,
-        env=environment(
-            demo_server.grpc_url, RAY_USAGE_STATS_ENABLED="0", RAY_TMPDIR="/tmp/slimsam-ray"
-        ),
-    )  # fmt: skip
+    with timed(f"Ray Data, {WORKERS} actors"):
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=max(600, SECONDS),
+            env=environment(
+                demo_server.grpc_url, RAY_USAGE_STATS_ENABLED="0", RAY_TMPDIR="/tmp/slimsam-ray"
+            ),
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
         f"{COUNT} images by Ray, {COUNT} in all, {2 * COUNT} masks, 0 failed"
     )
     assert files_of(output) == files_of(plain)
+
+
+# `make test-slurm`: Debian's packages, and root, whom slurmd has to be.
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SlurmCluster]:
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_cluster(Path(folder)) as it:
+        yield it
+
+
+slurm = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(
+        not is_installed() or os.getuid() != 0, reason="no Slurm, or not root: make test-slurm"
+    ),
+]
+
+
+def with_slimsam(url: str) -> dict[str, str]:
+    """What a task needs besides what Slurm sets."""
+    return environment(url, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+class TestSlurm:
+    """A real slurmctld and slurmd, and the script as a user queues it."""
+
+    pytestmark = slurm
+
+    def test_an_array(
+        self, drawn: tuple[Path, Path, list[object]], plain: Path, demo_server: EmbeddedServer,
+        cluster: SlurmCluster, tmp_path: Path,
+    ) -> None:  # fmt: skip
+        pictures, detections, options = drawn
+        output = tmp_path / "out"
+        with timed(f"Slurm, an array of {WORKERS}"):
+            job = cluster.submit(
+                f"--array=0-{WORKERS - 1}", SLURM, pictures, output, "--prompts", detections,
+                *options, **with_slimsam(demo_server.grpc_url),
+            )  # fmt: skip
+            cluster.wait(lambda: cluster.ended(job), SECONDS)
+        tasks = cluster.tasks(job)
+        assert [task["JobState"] for task in tasks] == ["COMPLETED"] * WORKERS, said_by(cluster)
+        assert files_of(output) == files_of(plain)
+        claims = [path.read_text() for path in (output / "claims").iterdir()]
+        assert claims and all(claim.startswith("task-") for claim in claims)
+
+    def test_a_task_that_is_queued_again(
+        self, drawn: tuple[Path, Path, list[object]], plain: Path, demo_server: EmbeddedServer,
+        demo_repository: Path, cluster: SlurmCluster, tmp_path: Path,
+    ) -> None:  # fmt: skip
+        """As one is whose node went to others: while it waits for a server that comes later."""
+        port = free_port()
+        job = self.waiting(drawn, demo_server, cluster, tmp_path, port, "--array=0-1")
+        cluster.ask("scontrol", "requeue", f"{job}_1")
+        cluster.wait(lambda: self.states(cluster, job) == ["RUNNING", "RUNNING"])
+        assert [task["Restarts"] for task in cluster.tasks(job)] == ["0", "1"]
+        with EmbeddedServer(demo_repository, grpc_port=port):
+            cluster.wait(lambda: cluster.ended(job), SECONDS)
+        assert self.states(cluster, job) == ["COMPLETED", "COMPLETED"], said_by(cluster)
+        assert files_of(tmp_path / "out") == files_of(plain)
+
+    def test_a_task_ends_itself_before_its_time_is_over(
+        self, drawn: tuple[Path, Path, list[object]], demo_server: EmbeddedServer,
+        cluster: SlurmCluster, tmp_path: Path,
+    ) -> None:  # fmt: skip
+        """It gives its shard up at SIGTERM, which Slurm sends to the script if it is told to."""
+        job = self.waiting(
+            drawn, demo_server, cluster, tmp_path, free_port(), "--array=0-0", "--time=1"
+        )
+        cluster.wait(lambda: cluster.ended(job))
+        (task,) = cluster.tasks(job)
+        assert (task["JobState"], task["ExitCode"]) == ("FAILED", "130:0"), said_by(cluster)
+        assert "ended; others go on" in said_by(cluster)
+
+    def waiting(
+        self, drawn: tuple[Path, Path, list[object]], planned_by: EmbeddedServer,
+        cluster: SlurmCluster, tmp_path: Path, port: int, *arguments: object,
+    ) -> int:  # fmt: skip
+        """Queue an array for a batch with a plan, at whose port nobody answers; all tasks run."""
+        pictures, detections, options = drawn
+        batch = [pictures, tmp_path / "out", "--prompts", detections, *options]
+        planning = Workers([*batch, "--plan"], environment(planned_by.grpc_url), tmp_path)
+        planning.start()
+        assert planning.join() == [0]
+        job = cluster.submit(*arguments, SLURM, *batch, **with_slimsam(f"127.0.0.1:{port}"))
+        cluster.wait(lambda: set(self.states(cluster, job)) == {"RUNNING"})
+        return job
+
+    def states(self, cluster: SlurmCluster, job: int) -> list[str]:
+        return [task["JobState"] for task in cluster.tasks(job)]
+
+
+def said_by(cluster: SlurmCluster) -> str:
+    """What all tasks have said."""
+    return "".join(path.read_text() for path in sorted(cluster.folder.glob("slimsam-batch-*.log")))

@@ -17,12 +17,22 @@ from numpy.typing import NDArray
 
 from benchmarks.capacity import __main__ as capacity
 from benchmarks.capacity.check import Level, Row, Run, Side, rows
+from benchmarks.capacity.crowd import PERIODS, crowd_sessions, crowding, fit_waits
 from benchmarks.capacity.events import FULL, SERVED, Clock, Process, Processor, Station, start
 from benchmarks.capacity.plan import Demand, make_plan
+from benchmarks.capacity.refit import candidates, ratios
 from benchmarks.capacity.sessions import Session, Users, draw_sessions
 from benchmarks.capacity.shape import ModelShape, ServerShape, read_shape
 from benchmarks.capacity.simulation import Fleet, Outcome, Ring, simulate
-from benchmarks.capacity.times import Part, Request, Times, TimesError, read_times, write_times
+from benchmarks.capacity.times import (
+    Part,
+    Request,
+    Times,
+    TimesError,
+    between,
+    read_times,
+    write_times,
+)
 from slimsam_client import NotKeptError, UploadedImage
 from slimsam_client.answers import Choice
 from slimsam_client.calls import advance
@@ -141,6 +151,20 @@ def test_work_on_half_of_a_processor_leaves_the_other_half() -> None:
     assert ended[2:] == [2.5, 2.5]
 
 
+def test_a_crowded_processor_has_more_to_do() -> None:
+    clock, ended = Clock(), []
+    processor = Processor(clock, crowding=1.5)
+
+    def use(seconds: float) -> Process:
+        yield processor.work(seconds, 1.0)
+        ended.append(clock.now)
+
+    start(use(1.0))
+    start(use(2.0))
+    clock.run()
+    assert ended == [3.0, 4.0]  # both for a second of one, and one second more alone
+
+
 def test_what_waits_goes_together_and_a_full_queue_says_so() -> None:
     clock = Clock()
     batches, answers = [], []
@@ -207,6 +231,67 @@ def test_clicks_that_wait_are_answered_together() -> None:
     assert seconds_of(outcome, "click")[:2] == [0.1, 0.1]
     # Uploads of a kept picture end at 5.01, 5.02 and 5.03: one click goes alone, two together.
     assert seconds_of(outcome, "click")[2:] == pytest.approx([0.11, 0.28, 0.27], abs=0.03)
+
+
+@pytest.mark.parametrize(("uploads", "expected"), [(0, 0.1), (1, 0.2 + 0.2), (2, 0.3 + 0.4)])
+def test_a_click_beside_others_waits_for_its_turns(uploads: int, expected: float) -> None:
+    """Processor sharing, and the wait as often as others would keep all cores busy."""
+    several = ModelShape(3, 1, None)
+    shape = dataclasses.replace(PLAIN, image=several, encoder=several)
+    found = times(upload=100.0)
+    found = dataclasses.replace(found, click=dataclasses.replace(found.click, waits=(0.2, 0.4)))
+    others = [Session(100.0, number, ()) for number in range(1, uploads + 1)]
+    sessions = [Session(0.0, 0, (0.0,) * 150), *others]
+    outcome = simulate(Fleet(found, shape, timeout=1000.0), sessions, seed=1)
+    assert np.mean(seconds_of(outcome, "click")) == pytest.approx(expected, rel=0.1)
+
+
+def test_what_requests_cost_each_other_is_found() -> None:
+    """Of runs that are simulations themselves."""
+    several = ModelShape(2, 1, None)
+    shape = dataclasses.replace(PLAIN, image=several, encoder=several)
+    found = dataclasses.replace(times(upload=0.2, click=0.03), crowding=1.2)
+    runs = [crowd_sessions(found, 20, period) for period in PERIODS]
+
+    def fit(*waits: float) -> tuple[float, float]:
+        made = dataclasses.replace(found, click=dataclasses.replace(found.click, waits=waits))
+        outcomes = [simulate(Fleet(made, shape), sessions, seed=9) for sessions in runs]
+        return fit_waits(found, shape, runs, outcomes).click.waits
+
+    assert fit(0.02, 0.08) == pytest.approx((0.02, 0.08), rel=0.3)
+    assert max(fit(0.0, 0.0)) < 0.005
+
+
+def test_processor_time_that_crowding_takes() -> None:
+    found = times(upload=0.2, click=0.03)
+    sessions = [Session(0.0, 0, (0.0,) * 10), Session(1.0, 1, ())]
+    alone = 2 * 0.2 + 10 * 0.03
+    assert crowding(found, [sessions, sessions], 2 * 1.3 * alone) == pytest.approx(1.3)
+    assert crowding(found, [sessions], 0.9 * alone) == 1.0  # less than alone is chance
+
+
+def test_a_result_that_the_simulation_has_made_itself_is_met() -> None:
+    found = times(upload=0.2, click=0.03)
+    sessions = draw_sessions(Users(1.0, 3, 1.0), 10.0, np.random.default_rng(0))
+    outcomes = [simulate(Fleet(found, PLAIN), sessions, seed) for seed in range(3)]
+    level = {"clicks": 3, "share": 0.3}
+    rows: list[dict[str, object]] = []
+    for kind in ("upload", "click"):
+        p95 = float(np.median([outcome.percentile(kind, 95) for outcome in outcomes]))
+        side = {"throughput": 1.0, "p95": p95}
+        rows.append({"level": level, "kind": kind, "measured": side, "simulated": side})
+    assert ratios(found, PLAIN, rows, 10.0) == [1.0, 1.0]
+    slower = dataclasses.replace(found, crowding=1.5)
+    assert min(ratios(slower, PLAIN, rows, 10.0)) > 1.0
+    assert found in list(candidates(found))
+
+
+def test_times_between_two_measurements() -> None:
+    one, other = times(upload=0.4, click=0.1), times(upload=0.6, click=0.1)
+    found = between(dataclasses.replace(one, crowding=1.1), other)
+    assert found.upload.seconds == pytest.approx(0.5) and found.click.seconds == 0.1
+    assert found.upload.spread == (0.8, 1.2) and found.click.spread == (1.0, 1.0)
+    assert found.crowding == 1.1 and found.kept == one.kept
 
 
 def test_a_replica_that_is_lost_and_comes_back() -> None:
@@ -365,8 +450,19 @@ def test_the_times_of_the_documentation(tmp_path: Path) -> None:
         ({"seconds": -1}, "seconds of 0 or more"),
         ({"seconds": float("nan")}, "seconds of 0 or more"),
         ({"seconds": "long"}, "could not convert"),
+        ({"crowding": 0.5}, "a crowding of 1 or more"),
     ],
-    ids=["nothing", "no JSON", "a list", "a field missing", "share", "negative", "NaN", "words"],
+    ids=[
+        "nothing",
+        "no JSON",
+        "a list",
+        "a field missing",
+        "share",
+        "negative",
+        "NaN",
+        "words",
+        "crowding",
+    ],
 )
 def test_times_that_are_wrong(content: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "times.json"
@@ -376,6 +472,8 @@ def test_times_that_are_wrong(content: object, message: str, tmp_path: Path) -> 
         found = dataclasses.asdict(times())
         if "name" in content:
             del found["click"]
+        elif "crowding" in content:
+            found.update(content)
         else:
             found["click"]["model"].update(content)
         path.write_text(json.dumps(found))
@@ -492,6 +590,6 @@ def test_a_check(run_benchmark: Callable[..., str], tmp_path: Path) -> None:
         assert row["simulated"]["p95"] >= row["simulated"]["p50"] > 0
     found = read_times(path.with_name("demo-openvino-times.json"))
     for request in (found.upload, found.click):
-        assert request.seconds > request.model.seconds > 0 and len(request.spread) == 1
+        assert request.seconds > request.model.seconds > 0 and len(request.spread) == 2
         assert 0 <= request.model.share <= 1
     assert found.kept.seconds > 0 and report["metric_series"] > 50

@@ -20,7 +20,9 @@ from slimsam_client.batch import claims
 from slimsam_client.batch.claims import Claim, Claims
 from slimsam_client.batch.local_store import PART_SUFFIX, LocalStore
 from slimsam_client.batch.pace import Pace
+from slimsam_client.batch.plan import read_plan
 from slimsam_client.batch.store import Store, open_store
+from slimsam_client.cli import batch as batch_command
 from slimsam_client.contract import AUTOMATIC, INFO
 from slimsam_client.errors import SettingsError
 from slimsam_client.testing import FakeServer
@@ -255,6 +257,24 @@ def test_a_server_that_is_not_there(batch: Run, pictures: Path, tmp_path: Path) 
     status, out, said = batch(pictures, tmp_path / "out", *FEW, *NOWHERE)
     assert (status, out) == (1, "") and said.count("nothing answers") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_goes_away_after_another_has_made_the_plan(
+    batch: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has looked for the plan before it was there looks once more."""
+    output = tmp_path / "out"
+    with FakeServer() as server:
+        line = (pictures, output, *FEW, "--shards", 2, "--url", server.url, "--plan")
+        assert batch(*line)[0] == 0
+    before = [None]
+
+    def read(*arguments: Any) -> Any:
+        return before.pop() if before else read_plan(*arguments)
+
+    monkeypatch.setattr(batch_command, "read_plan", read)
+    assert batch(*line)[:2] == (0, "6 images in 2 shards\n")
+    assert not before
 
 
 def test_a_server_that_stays_away_ends_the_worker(

@@ -38,6 +38,7 @@ from slimsam_client.cli.options import (
 )
 from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.status import FAILED, INTERRUPTED, OK, UsageError
+from slimsam_client.errors import SlimSamError
 from slimsam_client.everything import Progress
 
 CONCURRENCY = 4
@@ -198,7 +199,13 @@ async def _begin(options: argparse.Namespace, task: Task, store: Store, sam: Asy
     plan = await asyncio.to_thread(read_plan, store, task)
     if plan is not None:
         return plan
-    digest = await served_digest(sam)
+    try:
+        digest = await served_digest(sam)
+    except SlimSamError:  # the server went away after another worker had made the plan
+        plan = await asyncio.to_thread(read_plan, store, task)
+        if plan is None:
+            raise
+        return plan
     return await asyncio.to_thread(
         lambda: begin(
             store,
