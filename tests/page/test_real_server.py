@@ -12,6 +12,7 @@ from page_masks import clicked
 from running_gateway import serving
 from visitor import Visitor
 
+from benchmarks.page import click, preview
 from slimsam_client import SlimSam
 from slimsam_gateway import GatewaySettings
 from slimsam_server import EmbeddedServer
@@ -47,3 +48,7 @@ def test_clicks_are_those_of_the_sdk(
             clicked(sam, SCENE, ((540, 540), 1), ((450, 440), 0), ((600, 600), 1)).best_masks,
         ]
         assert all(map(np.array_equal, visitor.masks(), expected))
+        visitor.press("n")
+        assert preview(visitor.page, 2) > 0
+        assert click(visitor.page, 2) > 0
+        assert len(visitor.masks()) == len(expected) + 1
