@@ -1,7 +1,7 @@
 """The users of an overload: they arrive when they like, and wait no longer than their timeout.
 
 Each is one of some clients, which repeat what a busy server refuses as the SDK does, with its own
-code: backoffs within the timeout, and a window for each model.
+code: backoffs within the timeout, and a window for each model and priority.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Final
 
 import grpc
 import numpy as np
@@ -29,6 +30,8 @@ CLIENTS = 32
 CANCELLED_SHARE = 0.1
 SOONEST_CANCEL = 0.05
 """Seconds after which a user may lose patience."""
+PATIENCE: Final = 600.0
+"""Seconds that the users of a closed loop wait."""
 
 
 @dataclass
@@ -72,9 +75,24 @@ class Run:
 
 
 def lone(url: str, kind: Kind, seconds: float) -> Run:
-    """One user after the other, for longer until there is an answer."""
-    run = closed_loop(url, kind, 1, seconds)
-    return run if run.outcomes[kind.name].answered else lone(url, kind, 4 * seconds)
+    """One user after the other, for longer until there is an answer, and for `PATIENCE` at most.
+
+    Raises:
+        SystemExit: there is none in that time, or a user's request failed.
+    """
+    while True:
+        run = closed_loop(url, kind, 1, seconds)
+        outcomes = run.outcomes[kind.name]
+        if outcomes.answered:
+            return run
+        # An answer after the end says that there was too little time. Who is refused or fails alone
+        # will be so again.
+        if seconds >= PATIENCE or set(outcomes.ends) != {"after the end"}:
+            raise SystemExit(
+                f"{kind.name}: expected an answer to a user alone within {seconds:g} s, "
+                f"got {dict(outcomes.ends)}; see the server's log"
+            )
+        seconds = min(4 * seconds, PATIENCE)
 
 
 def closed_loop(url: str, kind: Kind, concurrency: int, seconds: float) -> Run:
@@ -97,7 +115,7 @@ async def _closed_loop(url: str, kind: Kind, concurrency: int, seconds: float) -
 
     async def work() -> None:
         while time.monotonic() < end:
-            await clients.ask(kind, 600.0, outcomes, end)
+            await clients.ask(kind, PATIENCE, outcomes, end)
 
     async with clients:
         meter = _Meter()

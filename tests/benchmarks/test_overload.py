@@ -14,12 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import service_pb2 as messages
 
-from benchmarks.overload import bounds
+from benchmarks.overload import bounds, users
 from benchmarks.overload.bounds import missed_bounds
 from benchmarks.overload.figures import Capacity, Row, make_row, nearest_rank, read_rows
 from benchmarks.overload.processors import all_processors, servers_processors
-from benchmarks.overload.users import Outcomes, Run
+from benchmarks.overload.requests import Kind
+from benchmarks.overload.users import PATIENCE, Outcomes, Run, lone
+from slimsam_client.testing import FakeServer
+from slimsam_client.transport.exchange import Rpc
 
 
 def row(**changes: object) -> Row:
@@ -82,18 +86,45 @@ def test_a_run(
     assert file.with_name("overload.png").stat().st_size > 1000
 
 
+def test_a_user_alone_whose_request_fails_is_not_asked_to_wait_longer() -> None:
+    unknown = messages.ModelInferRequest(model_name="unknown")
+    with FakeServer() as server, pytest.raises(SystemExit, match="^click: expected an"):
+        lone(server.url, Kind("click", (1.0,), (Rpc("ModelInfer", unknown),)), 0.1)
+
+
+def test_a_user_alone_is_given_more_time_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lasted: list[float] = []
+
+    def run(url: str, kind: Kind, concurrency: int, seconds: float) -> Run:
+        lasted.append(seconds)
+        answered = [1.0] if seconds == enough else []
+        ends = Counter({"after the end": 1})
+        return Run(seconds, {"click": Outcomes("click", 1, answered, ends)}, 0.1)
+
+    monkeypatch.setattr(users, "closed_loop", run)
+    kind = Kind("click", (1.0,), ())
+    enough = 80.0
+    assert lone("unused", kind, 5.0).seconds == 80.0
+    enough = math.inf
+    with pytest.raises(SystemExit, match=f"within {PATIENCE:g} s, got {{'after the end': 1}}"):
+        lone("unused", kind, 5.0)
+    assert lasted == [5.0, 20.0, 80.0] + [5.0, 20.0, 80.0, 320.0, PATIENCE]
+
+
 def test_servers_and_users_have_processors_of_their_own() -> None:
     script = "import os; print(*sorted(os.sched_getaffinity(0)))"
     before = os.sched_getaffinity(0)
     stay = threading.Event()
-    other = threading.Thread(target=stay.wait)
+    other = threading.Thread(target=stay.wait, daemon=True)
     other.start()
-    assert other.native_id is not None
-    with all_processors():
-        with servers_processors() as (servers, users):
-            started = subprocess.check_output([sys.executable, "-c", script])
-        assert set(map(int, started.split())) == servers
-        assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == users
-    stay.set()
+    try:
+        assert other.native_id is not None
+        with all_processors():
+            with servers_processors() as (servers, users):
+                started = subprocess.check_output([sys.executable, "-c", script])
+            assert set(map(int, started.split())) == servers
+            assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == users
+    finally:
+        stay.set()
     assert servers | users == before == os.sched_getaffinity(0)
     assert len(before) == 1 or not servers & users
