@@ -71,7 +71,8 @@ class Run:
     Attributes:
         level: of it.
         measured, simulated: by the kind of request.
-        others: share of the machine that other processes took, the lone requests' run included.
+        others: share of the machine that other processes took: in the run, or in those of the lone
+            requests before and after it or of the crowd, whichever had the most.
         load: of the machine, as the system has it for a minute.
         late: answers that did not come in time.
     """
