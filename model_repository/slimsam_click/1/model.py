@@ -58,6 +58,10 @@ class TritonPythonModel:
         self.metrics.publish()
         return responses
 
+    def finalize(self) -> None:
+        """End."""
+        self.loop.close()
+
     async def _responses(self, requests: list[Any]) -> list[Any]:
         alone = len(requests) == 1
         return await asyncio.gather(*(self._response(request, alone) for request in requests))
