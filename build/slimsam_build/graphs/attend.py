@@ -31,7 +31,9 @@ def attend_in_steps(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | No
 
     PyTorch's one operator has cuDNN build an engine for each size of T and S in each thread, 0.35
     to 0.5 s on an H200, which an encoder of one size pays once, and a decoder with every number of
-    prompts and points anew. Scores of its few tokens are small enough to be written down.
+    prompts and points anew. The decoder's scores are small enough to be written down: of a row of
+    16 prompts of 64 points, the most, 69 tokens by 4,096 image tokens in each of 8 heads, which
+    are 145 MB in float32, and as much again for their softmax.
 
     Args and result: see `attend`.
     """
