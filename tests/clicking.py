@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 import urllib.request
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -17,6 +18,8 @@ from slimsam_client.encodings import from_rle
 from slimsam_server import EmbeddedServer
 
 Answer = dict[str, NDArray[Any]]
+PUBLISHED_SECONDS: Final = 60
+"""Within which a server publishes what it keeps, which it does every second while it is asked."""
 
 
 def infer(client: Any, spec: ModelSpec, inputs: dict[str, NDArray[Any]]) -> Answer:
@@ -64,7 +67,10 @@ def kept_mask_bytes(server: EmbeddedServer, client: Any) -> float:
 
     # What is published is at most a second old, and the oldest mask's age tells when it was.
     before = published("slimsam_cache_oldest_seconds")
+    deadline = time.monotonic() + PUBLISHED_SECONDS
     while published("slimsam_cache_oldest_seconds") == before:
+        assert time.monotonic() < deadline, f"the oldest mask's age stays {before}: is there none?"
         with contextlib.suppress(triton.InferenceServerException):
             click(client, "0" * 64, points=[[1, 1]])
+        time.sleep(0.1)
     return published("slimsam_cache_bytes")

@@ -40,6 +40,8 @@ MANY = 5000
 MOST_GROWN_MIB = 1e9 / 2**20
 PROMPT = json.dumps({"points": [[[5, 5]]]})
 FINE = GenerateSettings(points_per_side=64)
+FINE_CALLS = FINE.points_per_side**2 / MAX_PROMPTS
+AUTOMATIC_INSTANCES = 2
 SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 
 FRAME = {
@@ -178,13 +180,15 @@ def test_everything_mode_is_refused_at_once_and_stops_when_nobody_waits(
         return Counter(end if isinstance(end, str) else type(end).__name__ for end in ends)
 
     ends = asyncio.run(main())
-    assert ends["busy"] and "answered" not in ends, ends
+    assert ends["busy"]
     if seconds is None:
         assert set(ends) == {"busy", "CancelledError"}
     with SlimSam(server.grpc_url, timeout=300) as sam:
         sam.generate(image, SMALL, on_server=True)  # an instance is free again
     computed = settled_counts(server.grpc_url, BULK_DECODER.name)[0] - before
-    assert computed < FINE.points_per_side**2 / MAX_PROMPTS  # not even one to its end
+    # A fast machine answers some before they expire. Of the others only what was under way has
+    # been begun, and nothing of it computed to its end.
+    assert computed < (ends["answered"] + AUTOMATIC_INSTANCES) * FINE_CALLS, ends
 
 
 def test_everything_mode_waits_for_a_decoder_that_is_full(server: EmbeddedServer) -> None:
