@@ -99,7 +99,10 @@ class _Sender:
                 raise ConnectionResetError("GOAWAY")
             elif stream is not None:
                 stream.answered |= kind == DATA and len(payload) > 0
-                if kind == RST_STREAM or flags & END_STREAM:
+                if kind == RST_STREAM:
+                    self.ends["reset"] += 1
+                    del self.streams[number]
+                elif flags & END_STREAM:
                     self.ends["answered" if stream.answered else "refused"] += 1
                     del self.streams[number]
             self.changed.set()
@@ -133,7 +136,8 @@ async def send_at_once(
         tls: None for a connection in plain text.
 
     Returns:
-        How many were answered, refused (they ended without an answer), or broke.
+        How many were answered, refused (they ended by a status, without an answer), reset (they
+        ended by RST_STREAM), or broken with their connection.
     """
     host, port = url.rsplit(":", 1)
     body = memoryview(b"\0" + len(message).to_bytes(4, "big") + message)
