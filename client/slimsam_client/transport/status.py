@@ -67,6 +67,9 @@ _BUSY: Final = (
     "rate_limited",
     "envoy overloaded",
 )
+# gRPC's words where a stream is reset without an error, as Envoy does to those that hold the most
+# when its memory is short (reset_high_memory_stream). It sends no answer that would say so.
+_SHED: Final = re.compile(r"RST_STREAM with error code 0\b")
 # Triton's words for a version of a model that it has not; ours is the checkpoint's.
 _OTHER_VERSION: Final = re.compile(r"version \d+ is not found")
 _TLS: Final = ("Tls handshake", "Ssl handshake", "security handshaker")
@@ -137,6 +140,8 @@ class Status(Exception):
         """Whether the server lives and takes no more requests for the moment."""
         if self.code == "RESOURCE_EXHAUSTED":
             return not self.too_large
+        if self.code == "INTERNAL":
+            return bool(_SHED.search(self.details))
         return self.code == "UNAVAILABLE" and not self.not_reached and self._says(_BUSY)
 
     @property
