@@ -6,6 +6,7 @@ what the server may read of strangers' files is decided in one place.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -163,9 +164,18 @@ def _clicked(image_id: str, prompt: bytes) -> Operation[RelayedMasks]:
         answer["boxes"].copy(),
         answer["areas"].copy(),
         np.full(shape, None, np.object_)
-        if all(one == b"" for one in answer["mask_ids"].flat)
+        if all(one == b"" for one in answer["mask_ids"].flat) and not _keeps_masks(prompt)
         else ids_of(answer["mask_ids"], CLICK.name, "mask_ids"),
     )
+
+
+def _keeps_masks(prompt: bytes) -> bool:
+    """Whether a prompt that a server has answered asks it to keep the masks."""
+    try:
+        fields = json.loads(prompt)
+    except (RecursionError, ValueError):  # a server of this contract has refused it
+        return True
+    return not (isinstance(fields, dict) and fields.get("keep_masks") is False)
 
 
 def _generated(

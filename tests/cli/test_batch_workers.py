@@ -277,6 +277,25 @@ def test_a_server_that_goes_away_after_another_has_made_the_plan(
     assert not before
 
 
+def test_a_server_that_refuses_the_worker_ends_it(
+    batch: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not go on with another worker's plan as if the server were away."""
+    output = tmp_path / "out"
+    with FakeServer() as server:
+        line = (pictures, output, *FEW, "--shards", 2, "--url", server.url, "--plan")
+        assert batch(*line)[0] == 0
+        before = [None]
+
+        def read(*arguments: Any) -> Any:
+            return before.pop() if before else read_plan(*arguments)
+
+        monkeypatch.setattr(batch_command, "read_plan", read)
+        server.fail(INFO.name, grpc.StatusCode.PERMISSION_DENIED, "no batches for you")
+        status, out, said = batch(*line)
+    assert (status, out) == (1, "") and "no batches for you" in said
+
+
 def test_a_server_that_stays_away_ends_the_worker(
     batch: Run, pictures: Path, tmp_path: Path
 ) -> None:

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import decimal
 import fractions
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from poison import Poison
+from raw_http2 import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+    literal,
+)
+from tritonclient.grpc import service_pb2 as messages
 
 from slimsam_client import (
+    AccessDeniedError,
     BatchError,
     Embedding,
     GenerateSettings,
@@ -35,10 +52,16 @@ from slimsam_client.cli import main
 from slimsam_client.probes import probe_model
 from slimsam_client.results import image_key
 from slimsam_client.testing import FakeServer
-from slimsam_client.transport import options
+from slimsam_client.transport import options, routes
+from slimsam_client.transport.async_connection import AsyncConnection
+from slimsam_client.transport.channel import channel_settings
+from slimsam_client.transport.connection import Connection
+from slimsam_client.transport.exchange import Attempt, Pause, Rpc
+from slimsam_client.transport.options import RequestOptions
 from slimsam_client.transport.proxies import proxy_of
 from slimsam_client.transport.retries import REVIVAL_SECONDS, Breakages, should_retry
-from slimsam_client.transport.routes import addresses_of, ranked
+from slimsam_client.transport.routes import Routes, addresses_of, ranked
+from slimsam_client.transport.sender import Sender
 from slimsam_client.transport.status import Status, from_status
 
 IMAGE = np.zeros((9, 9, 3), np.uint8)
@@ -104,6 +127,106 @@ def test_pictures_are_spread_over_a_list_and_stay_when_it_changes() -> None:
 )
 def test_which_addresses_are_a_list(url: str, addresses: list[str]) -> None:
     assert addresses_of(url) == addresses
+
+
+SILENCE = Status("DEADLINE_EXCEEDED", "")
+REFUSED = Status("UNAVAILABLE", "failed to connect to all addresses")
+
+
+def test_addresses_that_say_nothing_are_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "SILENT_SECONDS", 0.0)
+    settings = channel_settings("ipv4:10.0.0.1:1,10.0.0.2:1,10.0.0.3:1", tls=False)
+    known: Routes[str] = Routes(settings, lambda each: each.url)
+    asked = Attempt("ModelInfer", b"", 0.0, image_key="0")
+    own, second, third = known.of(asked)
+    assert known.of(replace(asked, turn=1)) == [second, third, own]
+
+    def ends(status: Status | None, meanwhile: Callable[[], None] = lambda: None) -> None:
+        with suppress(Status), known.watching(own):
+            meanwhile()
+            if status is not None:
+                raise status
+
+    for sign in (None, Status("INTERNAL", "out of memory")):
+        ends(SILENCE)
+        assert known.of(asked) == [second, third, own]
+        assert known.of(replace(asked, turn=2)) == [own, second, third]
+        for no_sign in (REFUSED, Status("CANCELLED", "")):
+            ends(no_sign)
+            assert known.of(asked) == [second, third, own]
+        ends(sign)
+        assert known.of(asked) == [own, second, third]
+    ends(SILENCE, meanwhile=lambda: ends(None))  # what took too long was the request's own work
+    ends(REFUSED)
+    assert known.of(asked) == [own, second, third]
+    ends(SILENCE)
+    monkeypatch.setattr(routes, "SILENT_AGAIN", 0.0)
+    assert known.of(asked) == [own, second, third]
+    monkeypatch.setattr(routes, "SILENT_AGAIN", 300.0)  # that was the one which looks
+    assert known.of(asked) == [second, third, own]
+    monkeypatch.setattr(routes, "SILENT_SECONDS", 300.0)
+    ends(None)
+    ends(SILENCE)  # of a request that had no time
+    assert known.of(asked) == [own, second, third]
+
+
+@pytest.mark.parametrize(
+    ("status", "model", "turn"),
+    [
+        (REFUSED, "slimsam_image", 0),  # each of the list was tried
+        (REFUSED, "slimsam_click", 0),
+        (Status("UNAVAILABLE", "model is not ready"), "slimsam_click", 1),
+        (Status("RESOURCE_EXHAUSTED", "too many requests"), "slimsam_image", 1),
+        (Status("RESOURCE_EXHAUSTED", "too many requests"), "slimsam_automatic", 1),
+        (Status("RESOURCE_EXHAUSTED", "too many requests"), "slimsam_click", 0),
+    ],
+)
+def test_which_server_of_a_list_is_asked_next(status: Status, model: str, turn: int) -> None:
+    sender = Sender("ipv4:10.0.0.1:1,10.0.0.2:1")
+    sender.answered = True
+    request = messages.ModelInferRequest(model_name=model)
+    attempts = sender.call(Rpc("ModelInfer", request, True, image_key="0"), time.monotonic() + 60)
+    first = next(attempts)
+    again = attempts.throw(status)
+    while isinstance(again, Pause):
+        again = next(attempts)
+    assert isinstance(first, Attempt) and (first.turn, again.turn) == (0, turn)
+
+
+class Unclosable:
+    """A channel that does not close, and the links that have it."""
+
+    def __init__(self) -> None:
+        self.closes = 0
+
+    def close(self) -> list[Any]:
+        return [SimpleNamespace(close=self._end)]
+
+    def _end(self) -> None:
+        self.closes += 1
+        raise OSError("not now")
+
+
+class AsyncUnclosable(Unclosable):
+    async def _end(self) -> None:  # type: ignore[override]
+        super()._end()
+
+
+def test_all_channels_are_closed_whatever_one_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "ipv4:127.0.0.1:1,127.0.0.1:2"
+    links = [Unclosable(), Unclosable()]
+    connection = Connection(url, tls=False)
+    monkeypatch.setattr(connection._routes, "all", lambda: links)
+    with pytest.raises(OSError, match="not now"):
+        connection.close(RequestOptions(60))
+    assert [each.closes for each in links] == [1, 1]
+
+    links = [AsyncUnclosable(), AsyncUnclosable()]
+    other = AsyncConnection(url, tls=False)
+    monkeypatch.setattr(other._routes, "all", lambda: links)
+    with pytest.raises(OSError, match="not now"):
+        asyncio.run(other.close(RequestOptions(60)))
+    assert [each.closes for each in links] == [1, 1]
 
 
 def test_shared_memory_is_of_one_server(connect: Any) -> None:
@@ -179,6 +302,44 @@ def test_a_full_queue_is_waited_for_and_named(
     fake.fail("slimsam_encoder", status, said, times=99)
     with pytest.raises(ServerBusyError, match=f"{said}; send fewer at once"):
         sam.with_options(timeout=2).embed(IMAGE)
+
+
+def reset_then_deny(listening: socket.socket) -> None:
+    """Reset a connection's first stream without an error, and answer the next."""
+    connection, _ = listening.accept()
+    with connection, connection.makefile("rb") as received:
+        received.read(len(PREFACE))
+        connection.sendall(frame(SETTINGS, 0, 0, b""))
+        streams: list[int] = []
+        while len(head := received.read(9)) == 9:
+            received.read(int.from_bytes(head[:3], "big"))
+            kind, stream = head[3], int.from_bytes(head[5:], "big")
+            if kind == SETTINGS and not head[4]:
+                connection.sendall(frame(SETTINGS, 1, 0, b""))
+            if kind != HEADERS:
+                continue
+            streams.append(stream)
+            if len(streams) == 1:
+                connection.sendall(frame(RST_STREAM, 0, stream, bytes(4)))
+                continue
+            answer = {":status": "200", "content-type": "application/grpc", "grpc-status": "7"}
+            block = b"".join(literal(*header) for header in answer.items())
+            connection.sendall(frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
+
+
+def test_a_stream_that_a_proxy_sheds_is_sent_again(connect: Any) -> None:
+    """As Envoy ends those that hold the most of its memory: without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=reset_then_deny, args=(listening,), daemon=True).start()
+        with pytest.raises(AccessDeniedError):
+            connect(f"127.0.0.1:{listening.getsockname()[1]}", 60).embed(IMAGE)
+
+
+def test_which_resets_are_of_a_busy_proxy() -> None:
+    said = "Received RST_STREAM with error code {}"
+    assert isinstance(from_status(Status("INTERNAL", said.format(0)), "a:1", True), ServerBusyError)
+    for code in (1, 2, 10):
+        assert not Status("INTERNAL", said.format(code)).is_transient
 
 
 def test_a_message_over_a_limit_is_not_sent_again(connect: Any, fake: FakeServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pickle
 import socket
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client import (
+    AsyncSlimSam,
     BatchError,
     ContractError,
     Embedding,
@@ -27,6 +29,8 @@ from slimsam_client import (
     NotKeptError,
     Predictor,
     PromptError,
+    RequestTimeoutError,
+    ServerError,
     SettingsError,
     SlimSam,
     UploadedImage,
@@ -34,7 +38,11 @@ from slimsam_client import (
 from slimsam_client.clicks import upload as uploads
 from slimsam_client.clicks.predict import ASKS, SENDS
 from slimsam_client.contract import CLICK, ENCODER, IMAGE, IMAGE_KEY_HEADER, TOO_LARGE
+from slimsam_client.relay import Relay, RelayedMasks
+from slimsam_client.results import image_key
 from slimsam_client.testing import FakeServer, servicer
+from slimsam_client.transport import channel
+from slimsam_client.transport.routes import ranked
 
 Connect = Callable[..., Any]
 
@@ -279,6 +287,61 @@ def test_a_server_of_a_list_that_is_not_ready_is_passed_over(connect: Connect) -
         assert sam.predict(image, INSIDE).masks.any()
 
 
+def test_a_lost_mask_costs_no_upload(connect: Connect) -> None:
+    """The server that misses it has the image, and sending that to another would not help."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FakeServer()) for _ in range(3)]
+        sam = connect("ipv4:" + ",".join(server.url for server in servers), 60)
+        image = sam.upload(PIXELS)
+        with pytest.raises(NotKeptError, match=f"not kept here: mask {'ab' * 32} "):
+            sam.predict(image, INSIDE, mask_input="ab" * 32)
+        sent = [name for server in servers for name in models(server)]
+        assert sent.count(IMAGE.name) == 1 and all(map(models, servers))
+
+
+def test_a_busy_server_of_a_list_keeps_clicks_alone(connect: Connect) -> None:
+    """Its pictures are there; new ones go to the next."""
+    full = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests")
+    with FakeServer() as one, FakeServer() as two:
+        sam = connect(f"ipv4:{one.url},{two.url}", 60)
+        image = sam.upload(PIXELS)
+        own, other = (one, two) if IMAGE.name in models(one) else (two, one)
+        own.fail(CLICK.name, *full)
+        sam.predict(image, INSIDE)
+        assert models(own) == [IMAGE.name, CLICK.name, CLICK.name] and not models(other)
+        own.fail(IMAGE.name, *full, times=99)
+        sam.upload(PIXELS)
+        assert models(other) == [IMAGE.name]
+
+
+def test_errors_name_the_server_of_a_list(connect: Connect) -> None:
+    with FakeServer() as one, FakeServer() as two:
+        sam = connect(f"ipv4:{one.url},{two.url}", 60)
+        sam.upload(PIXELS)
+        own = one if models(one) else two
+        own.fail(IMAGE.name, grpc.StatusCode.INTERNAL, "out of memory")
+        with pytest.raises(ServerError, match=rf"^ipv4:{own.url} .*out of memory"):
+            sam.upload(PIXELS)
+
+
+def test_a_server_of_a_list_that_says_nothing_is_passed_over(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Then gRPC gives up to connect after 20 s, longer than any timeout here.
+    monkeypatch.setattr(channel, "CONNECT_SECONDS", 600.0)
+    with FakeServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        urls = [f"ipv4:127.0.0.1:{silent.getsockname()[1]}", f"ipv4:{server.url}"]
+        sam = connect("ipv4:" + ",".join(url.removeprefix("ipv4:") for url in urls), 60)
+        files = [encoded("PNG", np.roll(PIXELS, number, axis=1)) for number in range(60)]
+        of_silent = [one for one in files if ranked(image_key(one), urls)[0] == urls[0]]
+        sam.upload(next(one for one in files if one not in of_silent))
+        with pytest.raises(RequestTimeoutError):
+            sam.with_options(timeout=1).upload(of_silent[0])
+        soon = sam.with_options(timeout=15)
+        for file in of_silent[:3]:
+            assert soon.predict(soon.upload(file), INSIDE).masks.any()
+
+
 @contextmanager
 def closed_port() -> Iterator[str]:
     """An address at which nobody listens, and which nobody else takes meanwhile."""
@@ -463,3 +526,21 @@ def test_answers_are_checked(
                 sam.upload(PIXELS)
             else:
                 sam.predict(image, INSIDE, masks=kind)
+
+
+def test_a_relay_expects_the_ids_that_its_prompt_asks_for(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "infer", changed("mask_ids", every(b"")))
+
+    async def click(prompt: bytes) -> RelayedMasks:
+        async with AsyncSlimSam(fake.url) as sam:
+            relay = Relay(sam)
+            kept = await relay.upload(encoded("PNG"))
+            return await relay.click(kept.image_id, prompt)
+
+    found = asyncio.run(click(b'{"points": [[30, 20]], "keep_masks": false}'))
+    assert found.mask_ids.tolist() == [[None]]
+    for more in (b"", b', "keep_masks": true'):
+        with pytest.raises(ContractError, match="expected the output mask_ids "):
+            asyncio.run(click(b'{"points": [[30, 20]]' + more + b"}"))

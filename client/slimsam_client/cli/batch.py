@@ -38,7 +38,12 @@ from slimsam_client.cli.options import (
 )
 from slimsam_client.cli.progress import shown_progress
 from slimsam_client.cli.status import FAILED, INTERRUPTED, OK, UsageError
-from slimsam_client.errors import SlimSamError
+from slimsam_client.errors import (
+    ModelNotReadyError,
+    RequestTimeoutError,
+    ServerBusyError,
+    ServerUnavailableError,
+)
 from slimsam_client.everything import Progress
 
 CONCURRENCY = 4
@@ -201,7 +206,12 @@ async def _begin(options: argparse.Namespace, task: Task, store: Store, sam: Asy
         return plan
     try:
         digest = await served_digest(sam)
-    except SlimSamError:  # the server went away after another worker had made the plan
+    except (
+        ServerUnavailableError,
+        ModelNotReadyError,
+        ServerBusyError,
+        RequestTimeoutError,
+    ):  # the server went away after another worker had made the plan
         plan = await asyncio.to_thread(read_plan, store, task)
         if plan is None:
             raise

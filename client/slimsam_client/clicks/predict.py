@@ -122,8 +122,13 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
     keeps it, which spares sending the image; and if none does, it is sent. A proxy that goes by the
     image's key sends all of these to one server. Of a list the client itself asks one after the
     other, from the one that the image is sent to.
+
+    A server that misses the mask has the image. It is not sent then, for no server would know the
+    mask by that.
     """
     turn = 0
+    missed: NotKeptError | None = None
+    of_mask = False
     for ask in range(ASKS):
         tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
         try:
@@ -132,15 +137,15 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
             )
             return {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
-            if ask == ASKS - 1:
-                raise
             # What a mask's prompt was, the client does not know; another server may keep it.
-            of_mask = f"{NOT_KEPT}mask" in str(error)
+            if not of_mask:
+                missed, of_mask = error, f"{NOT_KEPT}mask" in str(error)
         turn += 1
         if ask in SENDS and not of_mask:
             yield from upload_again(image)
             turn = 0
-    raise AssertionError
+    assert missed is not None
+    raise missed
 
 
 def _check_shapes(answer: Arrays, shape: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
 from slimsam_client.calls import Done
@@ -10,7 +11,7 @@ from slimsam_client.errors import SlimSamError
 from slimsam_client.transport.cancellation import advance_in_thread, answer_within
 from slimsam_client.transport.channel import channel_settings
 from slimsam_client.transport.exchange import Attempt, Attempts, Pause
-from slimsam_client.transport.loop_links import AsyncLinks, LoopLinks
+from slimsam_client.transport.loop_links import LoopLinks
 from slimsam_client.transport.options import RequestOptions
 from slimsam_client.transport.routes import Routes
 from slimsam_client.transport.session import Session
@@ -30,7 +31,7 @@ class AsyncConnection:
     def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
         self.session = Session(url, regions)
         settings = channel_settings(url, tls, one_server=regions is not None)
-        self._routes = Routes(settings, lambda each: LoopLinks(each.make_async, url))
+        self._routes = Routes(settings, lambda each: LoopLinks(each.make_async, each.url))
 
     async def close(self, options: RequestOptions) -> None:
         """As `Connection.close`."""
@@ -38,9 +39,10 @@ class AsyncConnection:
             if not self._routes.any.closed:
                 await self.run(self.session.close(), options)
         finally:
-            for links in self._routes.all():
-                for channel in links.close():
-                    await channel.close()
+            async with AsyncExitStack() as closes:  # each of them, whatever another raises
+                for links in self._routes.all():
+                    for channel in links.close():
+                        closes.push_async_callback(channel.close)
 
     async def run(self, attempts: Attempts[T], options: RequestOptions) -> T:
         """As `Connection.run`; the operation goes on in threads, so that the loop stays free."""
@@ -64,18 +66,19 @@ class AsyncConnection:
         *others, last = self._routes.of(attempt)
         for links in others:
             try:
-                return await self._ask(links.of_running_loop(), attempt, metadata)
+                return await self._ask(links, attempt, metadata)
             except Status as status:
                 if not status.not_reached or attempt.seconds_left() <= 0:
                     raise
-        return await self._ask(last.of_running_loop(), attempt, metadata)
+        return await self._ask(last, attempt, metadata)
 
     async def _ask(
-        self, links: AsyncLinks, attempt: Attempt, metadata: tuple[tuple[str, str], ...]
+        self, route: LoopLinks, attempt: Attempt, metadata: tuple[tuple[str, str], ...]
     ) -> bytes:
         left = attempt.seconds_left()
+        links = route.of_running_loop()
         try:
-            with links.request() as channel:
+            with self._routes.watching(route), links.request() as channel:
                 send = channel.unary_unary(attempt.path)
                 call = send(attempt.body, timeout=left, metadata=metadata)
                 return await answer_within(max(left, 0) + GRACE, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TypeVar
 
 import grpc
@@ -40,7 +40,7 @@ class Connection:
         self.session = Session(url, regions)
         settings = channel_settings(url, tls, one_server=regions is not None)
         self._routes: Routes[Links[grpc.Channel]] = Routes(
-            settings, lambda each: Links(each.make, url)
+            settings, lambda each: Links(each.make, each.url)
         )
 
     def close(self, options: RequestOptions) -> None:
@@ -49,9 +49,10 @@ class Connection:
             if not self._routes.any.closed:
                 self.run(self.session.close(), options)
         finally:
-            for links in self._routes.all():
-                for channel in links.close():
-                    channel.close()
+            with ExitStack() as closes:  # each of them, whatever another raises
+                for links in self._routes.all():
+                    for channel in links.close():
+                        closes.callback(channel.close)
 
     def run(
         self,
@@ -86,9 +87,10 @@ class Connection:
         *others, last = self._routes.of(attempt)
 
         def ask(links: Links[grpc.Channel]) -> bytes:
-            return apart(
-                lambda: self._ask(links, attempt, metadata, interruption), interruption.cancel
-            )
+            with self._routes.watching(links):
+                return apart(
+                    lambda: self._ask(links, attempt, metadata, interruption), interruption.cancel
+                )
 
         for links in others:
             try:

@@ -87,10 +87,10 @@ class Links(Generic[C]):
         try:
             yield link.channel
         except grpc.RpcError as error:
-            status = Status.of(error)
+            status = Status.of(error, self._url)
             raise status from error
         except asyncio.TimeoutError as error:  # gRPC's threads have ended, as after a fork
-            status = Status("DEADLINE_EXCEEDED", "gRPC did not end it")
+            status = Status("DEADLINE_EXCEEDED", "gRPC did not end it", self._url)
             raise status from error
         except BaseException as error:
             heard = False

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from slimsam_client.transport.channel import ChannelSettings
 from slimsam_client.transport.exchange import Attempt
+from slimsam_client.transport.links import SILENT_SECONDS
+from slimsam_client.transport.status import Status
 
 L = TypeVar("L")
 
 LISTS: Final = ("ipv4:", "ipv6:")
+SILENT_AGAIN: Final = 30.0
+"""An address that let a request time out is asked last for so many seconds, or until it answers;
+then one request looks whether it does."""
 
 
 class Routes(Generic[L]):
@@ -31,6 +39,10 @@ class Routes(Generic[L]):
         self._each = {
             address: make(replace(settings, url=address)) for address in addresses_of(settings.url)
         }
+        # In seconds of time.monotonic: when an address was last asked that has said nothing, and
+        # when one last said something.
+        self._silent: dict[L, float] = {}
+        self._heard: dict[L, float] = {}
 
     def all(self) -> list[L]:
         """Give all links, to be closed."""
@@ -40,9 +52,36 @@ class Routes(Generic[L]):
         """Give the links that a request tries, each of them if the one before reaches no server."""
         if attempt.image_key is None or not self._each:
             return [self.any]
-        order = ranked(attempt.image_key, list(self._each))
+        now = time.monotonic()
+        order = [self._each[address] for address in ranked(attempt.image_key, list(self._each))]
+        order.sort(key=lambda links: now - self._silent.get(links, -math.inf) < SILENT_AGAIN)
         first = attempt.turn % len(order)
-        return [self._each[address] for address in (*order[first:], *order[:first])]
+        order = [*order[first:], *order[:first]]
+        if order[0] in self._silent:
+            self._silent[order[0]] = now
+        return order
+
+    @contextmanager
+    def watching(self, links: L) -> Iterator[None]:
+        """Note how a request on these links ends, which is made in this context."""
+        began = time.monotonic()
+        try:
+            yield
+        except Status as status:
+            now = time.monotonic()
+            if status.code == "DEADLINE_EXCEEDED":
+                # There are timeouts shorter than any answer, and some work takes longer than
+                # others' that is answered meanwhile.
+                if now - began >= SILENT_SECONDS and self._heard.get(links, -math.inf) < began:
+                    self._silent[links] = now
+            elif status.code != "CANCELLED" and not status.not_reached:
+                self._note_heard(links)
+            raise
+        self._note_heard(links)
+
+    def _note_heard(self, links: L) -> None:
+        self._heard[links] = time.monotonic()
+        self._silent.pop(links, None)
 
 
 def addresses_of(url: str) -> list[str]:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as messages
 
 from slimsam_client.calls import Done, advance
+from slimsam_client.contract import CLICK
 from slimsam_client.errors import ContractError, SlimSamError
 from slimsam_client.transport.congestion import CongestionWindow
 from slimsam_client.transport.exchange import Attempt, Attempts, Exchange, Pause, Rpc
@@ -109,8 +110,7 @@ class Sender:
                     raise from_status(before, self.url, True, _id_of(rpc)) from status
                 before = status if status.is_transient else None
                 self.outages += status.is_transient
-                # What a busy server keeps is waited for: another would have to compute it first.
-                passed += status.is_transient and not status.busy
+                passed += _passes_over(status, rpc)
                 if status.is_transient:
                     inside = window.shrink(status)
                 pause = next(busy if status.busy else away)
@@ -142,7 +142,7 @@ class Sender:
         Args:
             rpc: the request.
             deadline: its deadline, in seconds of time.monotonic.
-            passed: how many servers of a list are passed over, because they were away.
+            passed: how many servers of a list are passed over, because they were away or busy.
         """
         body = rpc.request.SerializeToString()
         turn = rpc.turn + passed
@@ -170,6 +170,14 @@ class Sender:
 
 def _id_of(rpc: Rpc) -> str:
     return str(rpc.request.id) if rpc.method == "ModelInfer" else ""
+
+
+def _passes_over(status: Status, rpc: Rpc) -> bool:
+    """Whether the next attempt asks the next server of a list."""
+    if not status.is_transient or status.not_reached:  # each of them has just been tried
+        return False
+    # The picture of a click is waited for: another server would have to encode it first.
+    return not status.busy or _queue_of(rpc)[0] != CLICK.name
 
 
 def _queue_of(rpc: Rpc) -> tuple[str, int]:

@@ -67,6 +67,9 @@ _BUSY: Final = (
     "rate_limited",
     "envoy overloaded",
 )
+# gRPC's words where a stream is reset without an error, as Envoy does to those that hold the most
+# when its memory is short (reset_high_memory_stream). It sends no answer that would say so.
+_SHED: Final = re.compile(r"RST_STREAM with error code 0\b")
 # Triton's words for a version of a model that it has not; ours is the checkpoint's.
 _OTHER_VERSION: Final = re.compile(r"version \d+ is not found")
 _TLS: Final = ("Tls handshake", "Ssl handshake", "security handshaker")
@@ -83,19 +86,21 @@ class Status(Exception):
     Args:
         code: the name of a grpc.StatusCode.
         details: the text that came with it, of any length.
+        url: the address that was asked, of a list that one of it.
     """
 
-    def __init__(self, code: str, details: str) -> None:
+    def __init__(self, code: str, details: str, url: str = "") -> None:
         self.code = code
+        self.url = url
         self.details = quoted(details.strip(), MAX_DETAILS)
         super().__init__(f"{code}: {self.details}")
 
     @classmethod
-    def of(cls, error: grpc.RpcError) -> Status:
-        """Take the status from an error of gRPC."""
+    def of(cls, error: grpc.RpcError, url: str = "") -> Status:
+        """Take the status from an error of gRPC, of a request to an address."""
         code = error.code()
         name = code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
-        return cls(name, str(error.details() or ""))
+        return cls(name, str(error.details() or ""), url)
 
     def _says(self, words: tuple[str, ...]) -> bool:
         return any(word in self.details for word in words)
@@ -137,6 +142,8 @@ class Status(Exception):
         """Whether the server lives and takes no more requests for the moment."""
         if self.code == "RESOURCE_EXHAUSTED":
             return not self.too_large
+        if self.code == "INTERNAL":
+            return bool(_SHED.search(self.details))
         return self.code == "UNAVAILABLE" and not self.not_reached and self._says(_BUSY)
 
     @property
@@ -174,7 +181,8 @@ def from_status(status: Status, url: str, server_lives: bool, request_id: str = 
 
     Args:
         status: the status that a request ended in.
-        url: address that was called.
+        url: address that was called. Of a list, the one that a picture's request asked is named
+            in its place, unless none was reached.
         server_lives: whether a server answers there; it tells the two meanings of UNAVAILABLE
             apart, "nobody is there" and Triton's "the model is not ready".
         request_id: the request's id, as the server's log has it.
@@ -183,6 +191,7 @@ def from_status(status: Status, url: str, server_lives: bool, request_id: str = 
         The error to raise from it.
     """
     code, details = status.code, status.details
+    url = url if status.not_reached else status.url or url
     where = f"{url} (request {request_id})" if request_id else url
     if code == "DEADLINE_EXCEEDED":
         return RequestTimeoutError(
