@@ -86,7 +86,7 @@ test-waiting: .venv/ready
 	WAITING_REQUESTS=5000 $(BIN)/python -m pytest tests/edge/test_memory.py -rP
 
 test-slurm: .venv/ready slurm
-	$(BIN)/python -m pytest tests/batch -m slurm
+	SLIMSAM_SLURM=1 $(BIN)/python -m pytest tests/batch -m slurm
 
 # Each of its tests takes longer than pytest's own limit, after which a test counts as one that hangs.
 test-full-batch: .venv/ready

@@ -40,7 +40,9 @@ SIMULATIONS: Final = 3
 def main() -> None:
     """Choose, and print how far the simulation is from the server with and without the choice."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m benchmarks.capacity.refit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("result", type=Path)
     parser.add_argument("--by", type=int, default=10, help="clicks of the levels that choose")

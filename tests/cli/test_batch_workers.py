@@ -91,6 +91,17 @@ def test_what_killed_workers_leave_is_removed(tmp_path: Path) -> None:
     assert not part.exists()
 
 
+def test_of_two_workers_that_end_a_batch_one_tidies_up_first(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with store.writing("annotations") as file:
+        file.write(b"whole")
+        store.replace("annotations", b"whole")
+        store.tidy()
+    assert store.read("annotations") == b"whole"
+    with pytest.raises(FileNotFoundError), store.writing("lost"):
+        store.tidy()
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [("ftp://host/a", "expected a folder or an s3:// URL"), (__file__, "got a file")],

@@ -23,7 +23,8 @@ from slimsam_client.contract import AUTOMATIC, CLICK, DECODER
 
 TESTS = Path(__file__).parents[1]
 PICTURE = TESTS.parent / "examples" / "scene.png"
-SECONDS = 60
+SECONDS = 20
+TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,37 @@ def traced(
 
 
 def test_a_click_is_one_trace(traced: str, collector: Collector, tmp_path: Path) -> None:
-    lines = tmp_path / "spans"
+    sent: set[str] = set()
+    for _ in range(TRIES):
+        ours = clicked(traced, tmp_path / "spans")
+        assert len(ours) == 5, ours
+        sent |= {span.trace for span in ours.values()}
+        ways = (
+            [ours["over HTTP"], ours["slimsam-gateway click"], ours["slimsam clicked"]],
+            [ours["by the SDK"], ours["slimsam predict"]],
+        )
+        for way in ways:
+            for caller, called in itertools.pairwise(way):
+                assert (called.trace, called.parent) == (caller.trace, caller.id)
+            assert way[0].parent == ""
+        # Triton posts spans once: those of a post that waits for too long are lost.
+        if all(arrived(collector, way[0].trace, CLICK.name, DECODER.name) for way in ways):
+            break
+    for way in ways:
+        tritons = arrived(collector, way[0].trace, CLICK.name, DECODER.name)
+        assert [span.parent for span in tritons].count(way[-1].id) >= 1, collector.spans
+        known = {way[-1].id, *(span.id for span in tritons)}
+        assert {span.parent for span in tritons} <= known
+    assert collector.services == {"slimsam"}
+    # No other request is in a trace: neither what starts the server asks, nor the uploads.
+    assert {span.trace for span in collector.spans} <= sent
+
+
+def clicked(url: str, lines: Path) -> dict[str, Span]:
+    """Click by both ways in a process of its own; give its spans by their names."""
+    script = Path(__file__).with_name("traced_clicks.py")
     subprocess.run(
-        [sys.executable, Path(__file__).with_name("traced_clicks.py"), PICTURE, traced, lines],
+        [sys.executable, script, PICTURE, url, lines],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         check=True,
     )
@@ -115,29 +144,15 @@ def test_a_click_is_one_trace(traced: str, collector: Collector, tmp_path: Path)
         span = json.loads(line)
         ids = span["context"]["trace_id"], span["context"]["span_id"], span["parent_id"] or ""
         ours[span["name"]] = Span(span["name"], *(each.removeprefix("0x") for each in ids))
-    assert len(ours) == 5, ours
-    for way in (
-        [ours["over HTTP"], ours["slimsam-gateway click"], ours["slimsam clicked"]],
-        [ours["by the SDK"], ours["slimsam predict"]],
-    ):
-        for caller, called in itertools.pairwise(way):
-            assert (called.trace, called.parent) == (caller.trace, caller.id)
-        assert way[0].parent == ""
-        tritons = wait_for(collector, way[0].trace, CLICK.name, DECODER.name)
-        assert [span.parent for span in tritons].count(way[-1].id) >= 1
-        known = {way[-1].id, *(span.id for span in tritons)}
-        assert {span.parent for span in tritons} <= known
-    assert collector.services == {"slimsam"}
-    # No other request is in a trace: neither what starts the server asks, nor the uploads.
-    assert {span.trace for span in collector.spans} == {span.trace for span in ours.values()}
+    return ours
 
 
-def wait_for(collector: Collector, trace: str, *names: str) -> list[Span]:
-    """Wait until Triton's spans of a trace are there, of these names among them."""
+def arrived(collector: Collector, trace: str, *names: str) -> list[Span]:
+    """Wait until Triton's spans of a trace are there, of these names among them; or give none."""
     deadline = time.monotonic() + SECONDS
-    while True:
+    while time.monotonic() < deadline:
         found = [span for span in collector.spans if span.trace == trace]
         if {span.name for span in found} >= set(names):
             return found
-        assert time.monotonic() < deadline, collector.spans
         time.sleep(0.05)
+    return []

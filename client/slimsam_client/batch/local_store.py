@@ -86,7 +86,13 @@ class LocalStore:
         with self.writing_part(path) as (part, file):
             yield file
             _put_on_disk(file)
-            os.replace(part, path)
+            try:
+                os.replace(part, path)
+            except FileNotFoundError:
+                # Of two workers that find all shards done, one has tidied up after it had written
+                # all that is left to write.
+                if not path.exists():
+                    raise
 
     @contextmanager
     def writing_part(self, path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
