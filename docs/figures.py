@@ -86,7 +86,7 @@ def load(workload: str, served: str = "demo") -> str:
                 f"{point['throughput']:.2f}",
                 *(f"{latency[quantile]:.0f}" for quantile in ("50", "90", "99")),
                 f"{queue:.0f}",
-                f"{latency['mean'] - queue - stages['rest']:.0f}",
+                f"{round(latency['mean'] - queue - stages['rest'])}",
                 f"{stages['rest']:.0f}",
                 f"{max(model['batch'] for model in point['models'].values()):.2f}",
             ]
