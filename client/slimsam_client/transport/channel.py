@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 import grpc
@@ -32,7 +33,9 @@ ACKNOWLEDGE_SECONDS: Final = 20.0
 """If the other host takes more seconds to acknowledge bytes, the connection is given up."""
 
 _ADDRESS: Final = re.compile(r"(?:[^\s/:,]+|\[[0-9a-fA-F:.%]+\]):(\d{1,5})")
-_RESOLVERS: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "xds:")
+_RESOLVERS: Final = ("dns:", "unix:", "xds:")
+_LISTS: Final = {"ipv4": 4, "ipv6": 6}
+_EXAMPLES: Final = {4: "ipv4:10.0.0.1:8001,10.0.0.2:8001", 6: "ipv6:[fd00::1]:8001,[fd00::2]:8001"}
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,10 @@ def _check_address(url: str, one_server: bool) -> None:
                 f"shared_memory: expected an address of one server, got {url!r}; a region is "
                 "registered with one server: make a client for each, or do without shared_memory"
             )
+        scheme, _, rest = url.partition(":")
+        if scheme in _LISTS:
+            _check_list(url, rest.removeprefix("///").split(","), _LISTS[scheme])
+            return
         if url.startswith(_RESOLVERS):
             return
         found = _ADDRESS.fullmatch(url)
@@ -127,3 +134,18 @@ def _check_address(url: str, one_server: bool) -> None:
             "url: expected host:port of Triton's gRPC service, such as localhost:8001, "
             f"got {quoted_value(url)}"
         )
+
+
+def _check_list(url: str, addresses: list[str], version: int) -> None:
+    for address in addresses:
+        found = _ADDRESS.fullmatch(address)
+        given: int | None
+        try:
+            given = ip_address(address.rpartition(":")[0].strip("[]")).version
+        except ValueError:
+            given = None
+        if found is None or not 0 < int(found[1]) < 2**16 or given != version:
+            raise SettingsError(
+                f"url: expected numeric addresses of IPv{version} with ports, separated by commas, "
+                f"such as {_EXAMPLES[version]}, got {quoted_value(address)} in {quoted_value(url)}"
+            )
