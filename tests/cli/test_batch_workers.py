@@ -270,6 +270,17 @@ def test_a_server_that_is_not_there(batch: Run, pictures: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+def miss_the_plan_once(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Have a worker look for the plan before it is there; what is given is empty afterwards."""
+    before = [None]
+
+    def read(*arguments: Any) -> Any:
+        return before.pop() if before else read_plan(*arguments)
+
+    monkeypatch.setattr(batch_command, "read_plan", read)
+    return before
+
+
 def test_a_server_that_goes_away_after_another_has_made_the_plan(
     batch: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,12 +289,7 @@ def test_a_server_that_goes_away_after_another_has_made_the_plan(
     with FakeServer() as server:
         line = (pictures, output, *FEW, "--shards", 2, "--url", server.url, "--plan")
         assert batch(*line)[0] == 0
-    before = [None]
-
-    def read(*arguments: Any) -> Any:
-        return before.pop() if before else read_plan(*arguments)
-
-    monkeypatch.setattr(batch_command, "read_plan", read)
+    before = miss_the_plan_once(monkeypatch)
     assert batch(*line)[:2] == (0, "6 images in 2 shards\n")
     assert not before
 
@@ -296,12 +302,7 @@ def test_a_server_that_refuses_the_worker_ends_it(
     with FakeServer() as server:
         line = (pictures, output, *FEW, "--shards", 2, "--url", server.url, "--plan")
         assert batch(*line)[0] == 0
-        before = [None]
-
-        def read(*arguments: Any) -> Any:
-            return before.pop() if before else read_plan(*arguments)
-
-        monkeypatch.setattr(batch_command, "read_plan", read)
+        miss_the_plan_once(monkeypatch)
         server.fail(INFO.name, grpc.StatusCode.PERMISSION_DENIED, "no batches for you")
         status, out, said = batch(*line)
     assert (status, out) == (1, "") and "no batches for you" in said
