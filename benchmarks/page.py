@@ -87,6 +87,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="status 1 where a bound is missed")
     options = parser.parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        parser.error("expected chromium, found none; `make chromium` installs it")
     load = os.getloadavg()[0]
     with (
         built_repository(checkpoint(options.checkpoint), options.target) as repository,
