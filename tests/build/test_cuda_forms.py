@@ -99,7 +99,7 @@ def test_pytorchs_kernels_get_what_they_take_without_a_copy(
 def test_no_engine_is_built_for_a_number_of_prompts(
     shallow: Callable[[str], SamModel], graph: Callable[[SamModel], torch.nn.Module]
 ) -> None:
-    """cuDNN would build one for each size and thread, half a second on an H200."""
+    """cuDNN generates one for each size and thread: half a second at its first on an H200."""
     decoder = graph(shallow("slimsam-77")).eval()
     with torch.no_grad(), Attentions() as seen:
         decoder(*example_inputs(DECODER))

@@ -29,11 +29,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
 def attend_in_steps(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """Softmax of products, by operators that take every size as it comes.
 
-    PyTorch's one operator has cuDNN build an engine for each size of T and S in each thread, 0.35
-    to 0.5 s on an H200, which an encoder of one size pays once, and a decoder with every number of
-    prompts and points anew. The decoder's scores are small enough to be written down: of a row of
-    16 prompts of 64 points, the most, 69 tokens by 4,096 image tokens in each of 8 heads, which
-    are 145 MB in float32, and as much again for their softmax.
+    On an H200 PyTorch's one operator takes a kernel that cuDNN generates, and the first call of a
+    size in a thread took 0.35 to 0.5 s. An encoder of one size pays that once, and a decoder with
+    every number of prompts and points anew. The decoder's scores are small enough to be written
+    down: of a row of 16 prompts of 64 points, the most, 69 tokens by 4,096 image tokens in each of
+    8 heads, which are 145 MB in float32, and as much again for their softmax.
 
     Args and result: see `attend`.
     """
