@@ -197,7 +197,8 @@ def _of_load(directory: Path) -> Times:
     """Take the closed loops of `make load`: its lone requests, and its best throughput.
 
     What is outside of the models keeps one core busy, and the models as much as the best throughput
-    leaves for them. An upload of a kept picture is not measured by every run, and is nothing then.
+    leaves for them; where that is more than all cores, what is outside has the remainder. An upload
+    of a kept picture is not measured by every run, and is nothing then.
     """
     requests = {kind: _load_request(directory, names) for kind, names in LOAD.items()}
     kept = directory / "upload_100.json"
@@ -226,7 +227,8 @@ def _load_request(directory: Path, names: tuple[str, ...]) -> Request:
     rest = max(0.0, lone["latency_ms"]["mean"] / 1000 - model)
     busy = 1 / max(point["throughput"] for point in points)
     share = min(1.0, max(0.0, busy - rest * one_core) / model)
-    return Request(Part(rest, one_core), Part(0.0, one_core), Part(model, share))
+    outside = max(one_core, min(1.0, (busy - model) / rest)) if rest else one_core
+    return Request(Part(rest, outside), Part(0.0, one_core), Part(model, share))
 
 
 def _closed(content: dict[str, Any]) -> list[dict[str, Any]]:

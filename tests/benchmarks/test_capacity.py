@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -481,12 +482,19 @@ def test_times_that_are_wrong(content: object, message: str, tmp_path: Path) -> 
         read_times(path)
 
 
-def test_times_of_make_load() -> None:
-    directory = ROOT / "benchmarks/results/load/amd-epyc-2-cores/demo"
-    found = read_times(directory)
-    for name, request in (("encoder", found.upload), ("decoder", found.click)):
-        points = json.loads((directory / f"{name}.json").read_text())["points"]
-        closed = [point for point in points if point["loop"] == "closed"]
+@pytest.mark.parametrize("names", [("upload", "click"), ("encoder", "decoder")])
+def test_times_of_make_load(names: tuple[str, str], tmp_path: Path) -> None:
+    """The pictures' and clicks' own workloads where they were measured, else their models'."""
+    results = ROOT / "benchmarks/results/load/amd-epyc-2-cores/demo"
+    for path in (results / f"{name}.json" for name in {*names, "encoder", "decoder"}):
+        shutil.copy(path, tmp_path)
+    found = read_times(tmp_path)
+    for name, request in zip(names, (found.upload, found.click), strict=True):
+        points = json.loads((tmp_path / f"{name}.json").read_text())["points"]
+        closed = sorted(
+            (point for point in points if point["loop"] == "closed"),
+            key=lambda point: float(point["level"]),
+        )
         assert request.seconds == pytest.approx(closed[0]["latency_ms"]["mean"] / 1000, rel=0.01)
         busy = request.around.busy + request.own.busy + request.model.busy
         best = max(point["throughput"] for point in closed)
