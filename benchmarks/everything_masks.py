@@ -1,9 +1,11 @@
 """What follows the decoder in everything mode, in NumPy and in slimsam_masks' graph on a CPU.
 
     python -m benchmarks.everything_masks
+    python -m benchmarks.everything_masks --served 8 32     # points along a side
 
 One call's logits, 16 points with three masks each, which are waves that fill the picture, the worst
-case for NumPy. NumPy works on those masks alone whose predicted IoU passes, the graph on all.
+case for NumPy. NumPy works on those masks alone whose predicted IoU passes, the graph on all. With
+`--served`, everything mode whole, as the server does it with one and with the other.
 """
 
 from __future__ import annotations
@@ -16,18 +18,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from benchmarks.repository import built_repository
+from benchmarks.scene_pictures import new_picture
 from slimsam_build.checkpoints import load_checkpoint
 from slimsam_build.masks_parity import sample_inputs
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Run
-from slimsam_client import GenerateSettings
-from slimsam_client.contract import MASKS, MAX_PROMPTS, NUM_MASKS
+from slimsam_client import GenerateSettings, SlimSam
+from slimsam_client.contract import AUTOMATIC, MASKS, MAX_PROMPTS, NUM_MASKS
 from slimsam_client.everything.candidates import find_candidates
 from slimsam_client.image.load import resized_size
+from slimsam_client.serving.automatic import IN_GRAPH, IN_NUMPY
+from slimsam_server import EmbeddedServer
 
 SETTINGS = GenerateSettings(pred_iou_thresh=0.5, stability_score_thresh=0)
 ALL = MAX_PROMPTS * (NUM_MASKS - 1)
+TIMEOUT = 600.0
+"""Seconds that the client waits."""
 
 
 def main() -> None:
@@ -39,8 +49,14 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024], help="of the picture")
     parser.add_argument("--pass", type=int, nargs="+", default=[ALL, ALL // 4], dest="passing")
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turn")
+    parser.add_argument(
+        "--served", type=int, nargs="+", metavar="SIDE", help="points along a side of the grid"
+    )
     options = parser.parse_args()
     torch.set_grad_enabled(False)
+    if options.served:
+        _report_served(options.target, options.served, options.rounds)
+        return
     target = TARGETS[options.target]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / target.artifact
@@ -74,6 +90,44 @@ def _report(run: Run, side: int, passing: int, rounds: int) -> None:
         f"{second / first:.1f} times as long",
         flush=True,
     )
+
+
+def _report_served(target: str, sides: list[int], rounds: int) -> None:
+    """Print the medians of everything mode on servers of both kinds, which run by turns."""
+    seconds: dict[tuple[str, int], list[float]] = {}
+    found: dict[tuple[str, int], int] = {}
+    with built_repository(load_checkpoint("demo"), target) as repository:
+        for masks_by in (IN_NUMPY, IN_GRAPH) * 2:
+            _choose(repository, target, masks_by)
+            with (
+                EmbeddedServer(repository, target) as server,
+                SlimSam(server.grpc_url, timeout=TIMEOUT) as sam,
+            ):
+                image = sam.upload(new_picture())
+                for side in sides:
+                    settings, times = GenerateSettings(points_per_side=side), []
+                    for _ in range(rounds + 1):
+                        start = time.perf_counter()
+                        records = sam.generate(image, settings, on_server=True)
+                        times.append(time.perf_counter() - start)
+                    seconds.setdefault((masks_by, side), []).extend(times[1:])
+                    found[masks_by, side] = len(records)
+    for side in sides:
+        first, second = (statistics.median(seconds[by, side]) for by in (IN_NUMPY, IN_GRAPH))
+        counts = " and ".join(str(found[by, side]) for by in (IN_NUMPY, IN_GRAPH))
+        print(
+            f"{side} x {side} points, {counts} masks: NumPy {first:.2f} s, graph {second:.2f} s; "
+            f"{second / first:.2f} times as long",
+            flush=True,
+        )
+
+
+def _choose(repository: Path, target: str, masks_by: str) -> None:
+    """Write into everything mode's configuration of a target what makes its masks."""
+    path = repository / AUTOMATIC.name / "configs" / f"{target}.pbtxt"
+    config = text_format.Parse(path.read_text(), ModelConfig())
+    config.parameters["masks_by"].string_value = masks_by
+    path.write_text(text_format.MessageToString(config))
 
 
 if __name__ == "__main__":

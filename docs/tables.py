@@ -209,6 +209,12 @@ def statuses() -> str:
         ("RESOURCE_EXHAUSTED", "a proxy before the server takes no more requests", "", True),
         ("RESOURCE_EXHAUSTED", "a message is above a limit of its length", "larger than max", True),
         ("UNIMPLEMENTED", "the server lacks what a setting needs, such as scipy", "", True),
+        (
+            "INTERNAL",
+            "the edge is short of memory and has ended the request: `RST_STREAM with error code 0`",
+            "RST_STREAM with error code 0",
+            True,
+        ),
         ("INTERNAL", "the server failed", "", True),
     ]
     rows = []

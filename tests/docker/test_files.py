@@ -18,6 +18,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from slimsam_build.targets import TARGETS
 from slimsam_client import SlimSam
 from slimsam_gateway.cli import command_parser
 from slimsam_server import EmbeddedServer
@@ -181,6 +182,15 @@ def test_a_build_that_succeeded_starts_a_confined_server() -> None:
 
 def seconds_of_grace(service: dict[str, Any]) -> int:
     return int(service["stop_grace_period"].removesuffix("s"))
+
+
+def test_each_service_that_may_build_has_a_precision_that_its_target_takes() -> None:
+    """The server of the CPU's image builds as well, where what it has is stale."""
+    services = compose()["services"]
+    for name in ("build", "build-cpu", "server-cpu"):
+        settings = services[name]["environment"]
+        target = TARGETS[settings["SLIMSAM_TARGET"]]
+        assert settings["SLIMSAM_PRECISION"] not in target.refused, name
 
 
 def test_compose_waits_longer_than_the_server_lets_requests_take() -> None:

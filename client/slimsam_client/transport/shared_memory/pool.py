@@ -25,7 +25,7 @@ from slimsam_client.transport.shared_memory.refusal import shared_memory_refused
 from slimsam_client.transport.shared_memory.region import DIRECTORY, Region, named_memory
 
 STEP_BYTES: Final = 4 * 1024 * 1024
-"""Sizes of regions are multiples of this: a click takes 4 MiB, an image 8, everything mode 36."""
+"""Sizes of regions are multiples of this: a click takes 4 MiB, an image 8, 16 prompts 12."""
 
 CLOSING_PAUSES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds between attempts to unregister a region whose request was answered."""
