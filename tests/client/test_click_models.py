@@ -272,6 +272,9 @@ def test_settings_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     settings = read_parameters(CacheSettings, parameters)
     settings.open().close()
     assert (tmp_path / "pictures").stat().st_size <= 8_000_000
+    small = read_parameters(CacheSettings, {**parameters, "cache_bytes": "2000000"})
+    with pytest.raises(CacheError, match="cache: expected at least .* bytes, which is room for"):
+        small.open()
     monkeypatch.setenv("SLIMSAM_CACHE_PATH", str(tmp_path / "elsewhere"))
     settings.open().close()
     assert (tmp_path / "elsewhere").exists()

@@ -214,14 +214,33 @@ def test_other_sizes_are_another_file(cache: PictureCache, path: Path) -> None:
     larger.close()
 
 
+def test_a_key_is_found_without_a_look_at_the_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All users wait for who looks, and the keys of one model's pictures begin alike."""
+    cache = PictureCache(path, CacheSizes(pictures=16, masks=1))
+    put(cache, *range(16))
+    looked_at: list[int] = []
+    is_valid = Slots.is_valid
+
+    def counted(part: Slots, index: int) -> bool:
+        looked_at.append(index)
+        return is_valid(part, index)
+
+    monkeypatch.setattr(Slots, "is_valid", counted)
+    assert cache.picture_size(key_of(7)) is not None
+    assert len(set(looked_at)) == 1
+    looked_at.clear()
+    assert cache.picture_size(key_of(16)) is None
+    assert looked_at == []
+    cache.close()
+
+
 def test_damaged_contents_are_dropped(cache: PictureCache, path: Path) -> None:
     tables, slots = SIZES.tables_at, SIZES.slots_at
-    places = {
-        "an embedding": slots[0] + 12345,
-        "a size": tables[0] + ENTRY.fields["sizes"][1],
-        "a checksum": tables[0] + ENTRY.fields["check"][1],
-        "a time": tables[0] + ENTRY.fields["created"][1],
-    }
+    places = {"an embedding": slots[0] + 12345}
+    for name in ("sizes", "check", "created"):
+        places[name] = tables[0] + SIZES.pictures * ENTRY.fields[name][1]
     for name, place in places.items():
         put(cache, 0)
         before = cache.picture_counts.damaged

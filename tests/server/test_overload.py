@@ -38,7 +38,7 @@ COUNT = 500
 MAX_RESIDENT_MIB = 1.2e9 / 2**20
 MANY = 5000
 MOST_GROWN_MIB = 1e9 / 2**20
-PROMPT = json.dumps({"points": [[[5, 5]]]})
+PROMPT: dict[str, object] = {"points": [[[5, 5]]]}
 FINE = GenerateSettings(points_per_side=64)
 FINE_CALLS = FINE.points_per_side**2 / MAX_PROMPTS
 AUTOMATIC_INSTANCES = 2
@@ -67,6 +67,12 @@ def body(call: Call) -> bytes:
 
 def click() -> bytes:
     return body(REQUESTS["clicks"])
+
+
+def prompt_on(image_id: str, prompt: dict[str, object]) -> Call:
+    """A request on a kept picture."""
+    arrays = {"image_id": bytes_tensor([image_id]), "prompt": bytes_tensor([json.dumps(prompt)])}
+    return Call(CLICK, arrays)
 
 
 def many(spec: ModelSpec, priority: int | None = None) -> bytes:
@@ -135,8 +141,7 @@ def test_five_thousand_clicks_at_once_take_no_gigabyte(server: EmbeddedServer) -
     with SlimSam(server.grpc_url, timeout=120) as sam:
         image = sam.upload(data.coffee())
         sam.predict(image, [(5, 5)])
-    arrays = {"image_id": bytes_tensor([image.image_id]), "prompt": bytes_tensor([PROMPT])}
-    request = body(Call(CLICK, arrays))
+    request = body(prompt_on(image.image_id, PROMPT))
     pids = server.processes()
     reset_peak(pids)
     idle = resident_mib(pids)
@@ -152,6 +157,51 @@ def test_five_thousand_clicks_at_once_take_no_gigabyte(server: EmbeddedServer) -
 
 def test_a_click_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
     assert order(server, [many(BULK_DECODER)] * 8, click()).index("late answered") < 7
+
+
+def test_a_click_on_a_kept_picture_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
+    with SlimSam(server.grpc_url, timeout=120) as sam:
+        image = sam.upload(data.coffee())
+        many_points = np.random.default_rng(0).uniform(0, 400, (MAX_PROMPTS, 1, 2)).tolist()
+        early = body(prompt_on(image.image_id, {"points": many_points}))
+        late = body(prompt_on(image.image_id, {"points": [[[5, 5]]]}))
+        assert order(server, [early] * 16, late).index("late answered") < 7
+
+        two = body(prompt_on(image.image_id, {"points": many_points[:2]}))
+
+        async def flood() -> Counter[str]:
+            async with channel_of(server) as channel:
+                return Counter(await asyncio.gather(*(ask(channel, two) for _ in range(50))))
+
+        ends = asyncio.run(flood())
+        assert set(ends) == {"answered", "busy"}
+        assert sam.predict(image, many_points[:3]).masks.shape == (3, 3, 400, 600)
+
+
+def test_many_prompts_on_a_kept_picture_end_with_their_user(server: EmbeddedServer) -> None:
+    with SlimSam(server.grpc_url, timeout=120) as sam:
+        image = sam.upload(data.coffee())
+        points = np.random.default_rng(0).uniform(0, 400, (MAX_PROMPTS, 1, 2)).tolist()
+        request = body(prompt_on(image.image_id, {"points": points}))
+        before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+
+        async def main() -> list[str | BaseException]:
+            async with channel_of(server) as channel:
+                users = [asyncio.create_task(ask(channel, request)) for _ in range(16)]
+                await next(asyncio.as_completed(users))
+                for user in users:
+                    user.cancel()
+                ends = await asyncio.gather(*users, return_exceptions=True)
+                while await ask(channel, many(BULK_DECODER)) == "busy":  # it comes after the others
+                    await asyncio.sleep(0.1)
+                return ends
+
+        ends = asyncio.run(main())
+        assert sam.predict(image, [(5, 5)]).masks.shape == (3, 400, 600)
+    answered = ends.count("answered")
+    computed = settled_counts(server.grpc_url, BULK_DECODER.name)[0] - before
+    # What was under way in the two threads of the two instances is computed to its end.
+    assert computed <= answered + 4 + 1, ends
 
 
 def test_what_is_begun_goes_before_what_is_new(server: EmbeddedServer) -> None:

@@ -20,6 +20,7 @@ from slimsam_client.errors import (
     NotKeptError,
     PromptError,
     RequestCancelledError,
+    ServerBusyError,
     ServerError,
     SettingsError,
 )
@@ -33,6 +34,7 @@ PAUSE: Final = 0.1
 
 STATUSES: Final = {
     RequestCancelledError: "CANCELLED",
+    ServerBusyError: "UNAVAILABLE",
     NotKeptError: "NOT_FOUND",
     ImageError: "INVALID_ARG",
     InvalidRequestError: "INVALID_ARG",

@@ -34,12 +34,15 @@ class ClickLimits:
         max_prompt_bytes: bytes of the prompt's JSON.
         max_answer_bytes: bytes of all masks of an answer together.
         max_polygon_pixels: pixels of the box of a mask that is given as polygons.
+        max_waiting: requests of several prompts that an instance has accepted; others are told that
+            it is busy.
     """
 
     max_seconds: int = 60
     max_prompt_bytes: int = MAX_PROMPT_BYTES
     max_answer_bytes: int = MAX_ANSWER_BYTES
     max_polygon_pixels: int = MAX_POLYGON_PIXELS
+    max_waiting: int = 16
 
 
 def answer_prompt(

@@ -42,11 +42,12 @@ class CacheSettings:
         """
         size = os.environ.get("SLIMSAM_CACHE_BYTES") or self.cache_bytes
         try:
-            sizes = CacheSizes.within(int(size))
+            nbytes = int(size)
         except ValueError as error:
             raise CacheError(
                 f"SLIMSAM_CACHE_BYTES: expected a number of bytes, got {quoted(str(size))}"
             ) from error
+        sizes = CacheSizes.within(nbytes)
         path = os.environ.get("SLIMSAM_CACHE_PATH") or self.cache_path
         return PictureCache(path, sizes, self.cache_max_age_seconds)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.serving.cache.layout import DIRTY, EMPTY, ENTRY, PAGE, VALID
+from slimsam_client.serving.cache.layout import DIRTY, EMPTY, ENTRY, PAGE, VALID, columns
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Slots:
 
     def __init__(self, memory: Any, count: int, nbytes: int, table_at: int, slots_at: int) -> None:
         self.nbytes = nbytes
-        self._entries: NDArray[Any] = np.frombuffer(memory, ENTRY, count, table_at)
+        self._entries = columns(memory, count, table_at)
         self._slots = np.frombuffer(memory, np.uint8, count * nbytes, slots_at).reshape(count, -1)
 
     @property
     def count(self) -> int:
         """How many slots there are."""
-        return len(self._entries)
+        return len(self._slots)
 
     def repair(self, tick: int) -> None:
         """Make harmless what a crash of the machine, or a damaged disk, may have left."""
@@ -64,9 +64,12 @@ class Slots:
         entries["state"][~np.isin(entries["state"], (EMPTY, VALID))] = DIRTY
 
     def find(self, key: bytes, picture: bytes) -> int | None:
-        """Give the slot of a key, if it belongs to this picture."""
+        """Give the slot of a key, if it belongs to this picture.
+
+        The keys of one model's pictures begin with the same bytes, and differ in their last ones.
+        """
         entries = self._entries
-        for index in np.flatnonzero(entries["key"][:, 0] == _words(key)[0]):
+        for index in np.flatnonzero(entries["key"][:, -1] == _words(key)[-1]):
             names = entries["key"][index].tobytes(), entries["picture"][index].tobytes()
             if self.is_valid(index) and names == (key, picture):
                 return int(index)
@@ -86,7 +89,10 @@ class Slots:
 
     def entry(self, index: int) -> Any:
         """Copy a slot's line of the table."""
-        return self._entries[index].copy()
+        line = np.zeros((), ENTRY)
+        for name, column in self._entries.items():
+            line[name] = column[index]
+        return line
 
     def holds(self, index: int, entry: Any) -> bool:
         """Whether a slot's content is still that of the line that was copied before."""
