@@ -113,3 +113,27 @@ def test_no_other_file_is_there(path: str, gateway: Gateway) -> None:
     connection = gateway.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     with connection:
         assert connection.recv(4096).split()[1] == b"404"
+
+
+@pytest.mark.parametrize(
+    ("names", "bases"),
+    [
+        (["a.jpg", "b.jpg"], ["a", "b"]),
+        (["a.jpg", "a.png", "in/a.png"], ["a.jpg", "a.png", "in/a"]),
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+        (["a", "a.jpg"], ["a", "a.jpg"]),
+        # What is left of the last is the whole of the first.
+        (["a.jpg", "a.png", "a.jpg.webp"], ["a.jpg", "a.png", "a.jpg.webp"]),
+    ],
+)
+def test_no_two_pictures_have_files_of_one_name(
+    names: list[str], bases: list[str], visitor: Visitor
+) -> None:
+    found = visitor.page.evaluate(
+        """async (names) => {
+            const { basesOf } = await import("/page/names.js");
+            return basesOf(names);
+        }""",
+        names,
+    )
+    assert found == bases

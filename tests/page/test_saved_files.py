@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -123,3 +124,32 @@ def test_one_file_is_saved_without_an_archive(annotated: Visitor) -> None:
     annotated.page.get_by_role("button", name="Delete object 1").click()
     name, content = annotated.save("masks")
     assert name == "one-1-frame_blue.png" and pixels(content).shape == (480, 640)
+
+
+def test_pictures_of_one_stem_keep_apart(visitor: Visitor, picture: bytes) -> None:
+    photo = encoded(drawn(320, 240), "JPEG")
+    visitor.open(("scan.jpg", photo), ("scan.png", picture), ("other.png", picture))
+    for name, (x, y) in [
+        ("scan.jpg", (DISC[0] // 2, DISC[1] // 2)),
+        ("scan.png", DISC),
+        ("other.png", DISC),
+    ]:
+        visitor.page.get_by_role("button", name=name, exact=True).click()
+        expect(visitor.stage).to_have_attribute("aria-label", re.compile(f"^{name}"))
+        visitor.opened()
+        visitor.click(x, y)
+    files = entries(visitor.save("labelme", everything=True)[1])
+    assert {name: json.loads(content)["imagePath"] for name, content in files.items()} == {
+        "scan.jpg.json": "scan.jpg",
+        "scan.png.json": "scan.png",
+        "other.json": "other.png",
+    }
+    for form in ("masks", "cutouts"):
+        files = entries(visitor.save(form, everything=True)[1])
+        assert list(files) == [
+            "scan.jpg-1-object.png",
+            "scan.png-1-object.png",
+            "other-1-object.png",
+        ]
+        small, large = (pixels(files[f"scan.{name}-1-object.png"]) for name in ("jpg", "png"))
+        assert small.shape[0] < large.shape[0]

@@ -5,6 +5,7 @@ import { element, make } from "./dom.js";
 import { save } from "./exports/save.js";
 import { described, watchKeys } from "./keyboard.js";
 import { Labels } from "./labels.js";
+import { unique } from "./names.js";
 import { NewestWins } from "./newest.js";
 import { dropped, picturesOf } from "./opening.js";
 import { showCandidates, showLabels, showObjects, watchPanel } from "./panel.js";
@@ -429,17 +430,6 @@ async function add(found) {
   } catch {
     complain("The browser has no room for these pictures: they are lost when the page is closed.");
   }
-}
-
-/**
- * @param {string} name
- * @param {Set<string>} taken
- */
-function unique(name, taken) {
-  const [, stem, extension] = /** @type {RegExpMatchArray} */ (name.match(/^(.*?)(\.[^./]*)?$/s));
-  let free = name;
-  for (let count = 2; taken.has(free); count++) free = `${stem} (${count})${extension ?? ""}`;
-  return free;
 }
 
 /** @param {number} key */

@@ -1,5 +1,6 @@
 /** What can be saved: COCO, masks, labelme, cut-outs. */
 
+import { basesOf, unique } from "../names.js";
 import { areaOf, boxOf, decodeRuns, pixelsOf } from "../rle.js";
 import { maskPng } from "./png.js";
 import { ringsOf } from "./rings.js";
@@ -82,8 +83,9 @@ function cutouts(pictures) {
  * @param {Annotated[]} pictures
  */
 async function labelme(pictures) {
+  const bases = basesOf(pictures.map(({ name }) => name));
   const files = [];
-  for (const picture of pictures) {
+  for (const [order, picture] of pictures.entries()) {
     const shapes = [];
     for (const [index, object] of picture.objects.entries()) {
       const { ends, box } = shapeOf(picture, object);
@@ -109,7 +111,7 @@ async function labelme(pictures) {
         shapes.push({ ...common, points, shape_type: "polygon", mask: null });
       }
     }
-    files.push(json(`${stemOf(picture.name)}.json`, {
+    files.push(json(`${bases[order]}.json`, {
       version: "5.5.0",
       flags: {},
       shapes,
@@ -129,14 +131,20 @@ async function labelme(pictures) {
  * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array<ArrayBuffer>>} make
  */
 async function eachObject(pictures, make) {
+  const bases = basesOf(pictures.map(({ name }) => name));
+  /** @type {Set<string>} */
+  const taken = new Set();
   const files = [];
-  for (const picture of pictures) {
+  for (const [order, picture] of pictures.entries()) {
     /** @type {Promise<ImageBitmap> | undefined} */
     let decoded;
     const bitmap = () => (decoded ??= picture.file().then((file) => createImageBitmap(file)));
     for (const [index, object] of picture.objects.entries()) {
       if (!areaOf(shapeOf(picture, object).ends)) continue;
-      const name = `${stemOf(picture.name)}-${index + 1}-${plain(categoryOf(object))}.png`;
+      const base = `${bases[order]}-${index + 1}-${plain(categoryOf(object))}`;
+      // Object 1, labelled 1-sun, of a.jpg and object 1, labelled sun, of a-1.jpg.
+      const name = unique(`${base}.png`, taken);
+      taken.add(name);
       files.push({ name, bytes: await make(picture, object, bitmap) });
     }
     (await decoded)?.close();
@@ -156,11 +164,6 @@ function shapeOf(picture, object) {
 /** @param {Saved} object */
 function categoryOf(object) {
   return object.label || UNLABELLED;
-}
-
-/** @param {string} name of a file, with its folders. */
-function stemOf(name) {
-  return name.replace(/\.[^./]+$/, "");
 }
 
 /**
