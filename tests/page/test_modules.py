@@ -115,25 +115,52 @@ def test_no_other_file_is_there(path: str, gateway: Gateway) -> None:
         assert connection.recv(4096).split()[1] == b"404"
 
 
-@pytest.mark.parametrize(
-    ("names", "bases"),
-    [
+def test_no_two_pictures_have_files_of_one_name(visitor: Visitor) -> None:
+    cases = [
         (["a.jpg", "b.jpg"], ["a", "b"]),
         (["a.jpg", "a.png", "in/a.png"], ["a.jpg", "a.png", "in/a"]),
         (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
         (["a", "a.jpg"], ["a", "a.jpg"]),
-        # What is left of the last is the whole of the first.
+        # Without its extension, the last would be the first.
         (["a.jpg", "a.png", "a.jpg.webp"], ["a.jpg", "a.png", "a.jpg.webp"]),
-    ],
-)
-def test_no_two_pictures_have_files_of_one_name(
-    names: list[str], bases: list[str], visitor: Visitor
-) -> None:
-    found = visitor.page.evaluate(
-        """async (names) => {
+    ]
+    bases = visitor.page.evaluate(
+        """async (cases) => {
             const { basesOf } = await import("/page/names.js");
-            return basesOf(names);
+            return cases.map(([names]) => basesOf(names));
         }""",
-        names,
+        cases,
     )
-    assert found == bases
+    assert bases == [expected for _, expected in cases]
+
+
+def test_what_an_archive_cannot_hold_is_refused(visitor: Visitor) -> None:
+    sizes = visitor.page.evaluate(
+        """async () => {
+            const { zip } = await import("/page/exports/zip.js");
+            const { FORMATS } = await import("/page/exports/formats.js");
+            const said = async (make) => {
+                try {
+                    return (await make()).size;
+                } catch (error) {
+                    return error.message;
+                }
+            };
+            const empty = { name: "a.png", bytes: new Uint8Array() };
+            const files = (count) => Array.from({ length: count }, () => empty);
+            // Nobody reads what is refused, so what says that it is so large will do.
+            const half = { name: "a.png", bytes: { length: 2 ** 31 } };
+            const object = { label: "", counts: "", score: 1 };
+            const many = { name: "a.png", width: 1, height: 1, objects: Array(65536).fill(object) };
+            return [
+                await said(() => zip(files(65535))),
+                await said(() => zip(files(65536))),
+                await said(() => zip([half, half])),
+                await said(() => FORMATS.masks([many])),
+            ];
+        }"""
+    )
+    assert sizes[0] == 65535 * (30 + 46 + 2 * len("a.png")) + 22
+    assert all("Nothing is saved" in message for message in sizes[1:])
+    assert "65,536 files" in sizes[1] and "65,535" in sizes[1] and sizes[3] == sizes[1]
+    assert f"{2 * 2**31 + 2 * 86 + 22:,} bytes" in sizes[2]

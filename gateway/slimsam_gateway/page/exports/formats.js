@@ -4,6 +4,7 @@ import { basesOf, unique } from "../names.js";
 import { areaOf, boxOf, decodeRuns, pixelsOf } from "../rle.js";
 import { maskPng } from "./png.js";
 import { ringsOf } from "./rings.js";
+import { checkSize } from "./zip.js";
 
 /** Objects without a label have this category. */
 export const UNLABELLED = "object";
@@ -131,6 +132,8 @@ async function labelme(pictures) {
  * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array<ArrayBuffer>>} make
  */
 async function eachObject(pictures, make) {
+  // Before the work rather than after it.
+  checkSize(pictures.reduce((sum, { objects }) => sum + objects.length, 0));
   const bases = basesOf(pictures.map(({ name }) => name));
   /** @type {Set<string>} */
   const taken = new Set();
