@@ -146,6 +146,27 @@ def test_pictures_of_two_tabs_are_kept_apart(visitor: Visitor, picture: bytes) -
     assert other.errors == []
 
 
+def test_a_browser_without_room_says_so_until_it_is_read(
+    visitor: Visitor, picture: bytes
+) -> None:
+    session = visitor.page.context.new_cdp_session(visitor.page)
+    origin = {"origin": visitor.address.rstrip("/")}
+    session.send("Storage.overrideQuotaForOrigin", {**origin, "quotaSize": 1})
+    notice = visitor.page.locator("#notice")
+    visitor.open(("drawn.png", picture))
+    expect(notice).to_contain_text("no room for these pictures")
+    visitor.click(*DISC)
+    expect(visitor.status).to_contain_text("Object 1: ")
+    expect(notice).to_contain_text("no room for this work")
+    notice.get_by_role("button", name="OK").click()
+    expect(notice).to_be_hidden()
+    session.send("Storage.overrideQuotaForOrigin", origin)
+    visitor.press("n")
+    visitor.click(*BOX)
+    visitor.stored("work", 1)
+    expect(notice).to_be_hidden()
+
+
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)

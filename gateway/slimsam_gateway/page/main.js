@@ -13,7 +13,7 @@ import { Picture } from "./picture.js";
 import { watchPointers } from "./pointer.js";
 import { boxOf, decodeRuns } from "./rle.js";
 import { Stage } from "./stage.js";
-import { complain, during, say } from "./status.js";
+import { complain, during, note, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
 import {
@@ -428,7 +428,7 @@ async function add(found) {
       if (pictures.includes(picture)) await storage.put("files", id, { key: id, name, file });
     }
   } catch {
-    complain("The browser has no room for these pictures: they are lost when the page is closed.");
+    note("The browser has no room for these pictures: they are lost when the page is closed.");
   }
 }
 
@@ -524,7 +524,7 @@ function keep(picture) {
   // The answer for one that is closed meanwhile is nobody's.
   if (!pictures.includes(picture)) return;
   storage.put("work", key, { key, state }).catch(() =>
-    complain("The browser has no room for this work: save the masks before you close the page."));
+    note("The browser has no room for this work: save the masks before you close the page."));
 }
 
 function keepSettings() {
