@@ -23,11 +23,12 @@ export class History {
   }
 
   /**
-   * Take a step that can be undone.
+   * Take a step that can be undone, unless it leads nowhere.
    *
    * @param {State} state
    */
   commit(state) {
+    if (state === this.state) return;
     this.#past = [...this.#past.slice(1 - MOST_STEPS), this.state];
     this.#future = [];
     this.state = state;

@@ -17,8 +17,8 @@ import { complain, during, note, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
 import {
-  MOST_POINTS, NOTHING, changed, chosen, maskOf, previewOf, prompted, removed, requestOf, seenOf,
-  selectedOf, selecting, withEverything,
+  MOST_POINTS, NOTHING, changed, chosen, emptied, maskOf, previewOf, prompted, removed, requestOf,
+  seenOf, selectedOf, selecting, withEverything,
 } from "./work.js";
 
 /**
@@ -290,7 +290,12 @@ async function everything(picture = current) {
 
 /** @param {Work} state */
 function step(state) {
-  if (!current || state === work()) return;
+  if (!current) return;
+  if (state === work()) {
+    // A field may have been left with other than what is so.
+    show();
+    return;
+  }
   current.history.commit(state);
   settled();
 }
@@ -668,7 +673,7 @@ const onSelected = (/** @type {(id: number) => void} */ action) => () => {
 const arrow = (/** @type {number} */ dx, /** @type {number} */ dy) =>
   (/** @type {KeyboardEvent} */ event) => moveCursor(dx, dy, event.shiftKey);
 
-const reset = () => step({ ...NOTHING, next: work().next });
+const reset = () => step(emptied(work()));
 
 /** @type {import("./keyboard.js").Command[]} */
 const commands = [
