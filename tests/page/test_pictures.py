@@ -167,6 +167,28 @@ def test_a_browser_without_room_says_so_until_it_is_read(
     expect(notice).to_be_hidden()
 
 
+def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> None:
+    visitor.open(("first.png", picture), ("second.png", encoded(drawn(400, 300))))
+    # A large picture takes a while to decode; this one does until it is let go.
+    visitor.page.evaluate(
+        """() => {
+            const decode = createImageBitmap;
+            window.createImageBitmap = async (...given) => {
+                if (given.length === 1) await new Promise((resolve) => (window.goOn = resolve));
+                return decode(...given);
+            };
+        }"""
+    )
+    visitor.press("PageDown")
+    visitor.page.mouse.move(*visitor.place(*DISC))
+    visitor.saw(*DISC)
+    visitor.page.evaluate("goOn()")
+    visitor.opened()
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^second.png"))
+    x, y = DISC[0] * 400 // 640, DISC[1] * 300 // 480
+    assert visitor.shown(x, y)[3] == 0
+
+
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)

@@ -460,6 +460,8 @@ async function open(key) {
     bitmap.close();
     return;
   }
+  // The mouse may have gone over the picture before until here.
+  unhover();
   current = picture;
   [cursor, corner, drawn] = [null, null, null];
   stage.show(bitmap);
