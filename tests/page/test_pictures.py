@@ -186,7 +186,7 @@ def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> No
     visitor.opened()
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("^second.png"))
     x, y = DISC[0] * 400 // 640, DISC[1] * 300 // 480
-    assert visitor.shown(x, y)[3] == 0
+    visitor.saw(x, y, there=False)
 
 
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
@@ -247,6 +247,15 @@ def test_the_drawn_scene_is_there_to_try(visitor: Visitor) -> None:
     visitor.click(914, 256)
     (mask,) = visitor.masks()
     assert mask.shape == (768, 1024) and mask[256, 914]
+
+
+def test_an_example_that_cannot_be_had_is_said(visitor: Visitor) -> None:
+    visitor.page.route("**/page/example", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Try an example").click()
+    expect(visitor.status).to_have_text("The example cannot be had; open a picture of your own.")
+    visitor.page.unroute("**/page/example")
+    visitor.page.get_by_role("button", name="Try again").click()
+    visitor.opened()
 
 
 def test_it_begins_with_the_operators_example(

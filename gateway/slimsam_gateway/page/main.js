@@ -5,7 +5,7 @@ import { element, make } from "./dom.js";
 import { save } from "./exports/save.js";
 import { described, watchKeys } from "./keyboard.js";
 import { Labels } from "./labels.js";
-import { unique } from "./names.js";
+import { listed, unique } from "./names.js";
 import { NewestWins } from "./newest.js";
 import { dropped, picturesOf } from "./opening.js";
 import { showCandidates, showLabels, showObjects, watchPanel } from "./panel.js";
@@ -515,11 +515,18 @@ function turn(by) {
 }
 
 async function example() {
-  // It leads on to the address with the picture's name.
-  const response = await fetch(new URL("page/example", document.baseURI));
-  if (!response.ok) return complain("The example cannot be had; open a picture of your own.");
+  let response;
+  let blob;
+  try {
+    // It leads on to the address with the picture's name.
+    response = await fetch(new URL("page/example", document.baseURI));
+    if (!response.ok) throw new Error(response.statusText);
+    blob = await response.blob();
+  } catch {
+    complain("The example cannot be had; open a picture of your own.", () => void example());
+    return;
+  }
   const name = decodeURIComponent(new URL(response.url).pathname.split("/").pop() ?? "");
-  const blob = await response.blob();
   await add([{ name, file: new File([blob], name, { type: blob.type }) }]);
 }
 
@@ -779,7 +786,10 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 }
 addEventListener("drop", async (event) => {
   const transfer = /** @type {DragEvent} */ (event).dataTransfer;
-  if (transfer) void add(await dropped(transfer));
+  if (!transfer) return;
+  const { found, unread } = await dropped(transfer);
+  if (unread.length) note(`Left out, for they cannot be read: ${listed(unread)}.`);
+  void add(found);
 });
 for (const { keys, says } of [
   { keys: ["Arrows"], says: "move the cursor, with Shift by one pixel" },

@@ -1,5 +1,7 @@
 /** Names of pictures, and of the files that are made of them. */
 
+const MOST_LISTED = 5;
+
 /**
  * Give the name of a file, with a number in it if another has it already.
  *
@@ -35,4 +37,14 @@ export function basesOf(names) {
 /** @param {string} name of a file, with its folders. */
 function stemOf(name) {
   return name.replace(/\.[^./]+$/, "");
+}
+
+/**
+ * Name what there may be many of.
+ *
+ * @param {string[]} names
+ */
+export function listed(names) {
+  const rest = names.length - MOST_LISTED;
+  return names.slice(0, MOST_LISTED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
 }
