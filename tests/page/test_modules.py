@@ -164,3 +164,40 @@ def test_what_an_archive_cannot_hold_is_refused(visitor: Visitor) -> None:
     assert all("Nothing is saved" in message for message in sizes[1:])
     assert "65,536 files" in sizes[1] and "65,535" in sizes[1] and sizes[3] == sizes[1]
     assert f"{2 * 2**31 + 2 * 86 + 22:,} bytes" in sizes[2]
+
+
+def test_the_work_of_two_tabs_is_put_together(visitor: Visitor) -> None:
+    merged, again, alone = visitor.page.evaluate(
+        """async () => {
+            const { together } = await import("/page/together.js");
+            const work = (objects, next) => ({
+                items: Object.entries(objects).map(([id, x]) => ({
+                    id: Number(id), label: "", hidden: false, choice: null,
+                    prompt: { points: [[x, 0]], labels: [1], box: null, multimask: true, refines: null },
+                    answer: { masks: null },
+                })),
+                selected: next - 1,
+                next,
+            });
+            const before = work({ 1: 1, 2: 2, 3: 3, 4: 4 }, 5);
+            // 1 is changed here, 2 removed here, 3 removed there, 4 changed by both, 5 begun by both.
+            const here = work({ 1: 11, 3: 3, 4: 14, 5: 15 }, 6);
+            const there = work({ 1: 1, 2: 2, 4: 24, 5: 25, 6: 26 }, 7);
+            const merged = together(before, here, there);
+            const given = ({ items, selected, next }) => ({
+                places: items.map(({ id, prompt }) => [id, prompt.points[0][0]]), selected, next,
+            });
+            return [
+                given(merged),
+                given(together(before, merged, there)),
+                together(before, here, structuredClone(before)) === here,
+            ];
+        }"""
+    )
+    assert merged == {
+        "places": [[4, 24], [5, 25], [6, 26], [1, 11], [7, 14], [8, 15]],
+        "selected": 8,
+        "next": 9,
+    }
+    assert again["places"] == merged["places"]
+    assert alone is True

@@ -153,3 +153,74 @@ def test_pictures_of_one_stem_keep_apart(visitor: Visitor, picture: bytes) -> No
         ]
         small, large = (pixels(files[f"scan.{name}-1-object.png"]) for name in ("jpg", "png"))
         assert small.shape[0] < large.shape[0]
+
+
+def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture: bytes) -> None:
+    names = ["one.png", "two.png", "three.png", "four.png"]
+    visitor.open(*((name, picture) for name in names))
+    for count, name in enumerate(names):
+        if count:
+            visitor.press("PageDown")
+        expect(visitor.stage).to_have_attribute("aria-label", re.compile(f"^{name}"))
+        visitor.opened()
+        visitor.click(*DISC)
+    visitor.kept(4)
+    visitor.stored("files", 4)
+    visitor.press("PageUp")
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^three.png"))
+    visitor.page.evaluate(BREAK, "four.png")
+
+    # Sizes are kept with the work, so masks of all are saved without a look at the pictures.
+    visitor.visit()
+    visitor.opened()
+    images = visitor.annotations(everything=True)["images"]
+    assert [image["file_name"] for image in images] == names
+    assert list(entries(visitor.save("cutouts", everything=True)[1])) == [
+        "one-1-object.png",
+        "two-1-object.png",
+        "three-1-object.png",
+    ]
+    left_out = "Saved {} Pictures left out, which this browser cannot show: four.png."
+    expect(visitor.status).to_have_text(left_out.format("3 files."))
+
+    # The page of before has stored no sizes.
+    visitor.page.evaluate(WITHOUT_SIZES)
+    visitor.visit()
+    visitor.opened()
+    visitor.page.evaluate(COUNT_BITMAPS)
+    images = visitor.annotations(everything=True)["images"]
+    assert [image["file_name"] for image in images] == names[:3]
+    expect(visitor.status).to_have_text(left_out.format("1 file."))
+    assert visitor.page.evaluate("window.bitmaps") == {"open": 0, "most": 1}
+
+
+BREAK = """async (name) => {
+    const { Storage } = await import("/page/storage.js");
+    const storage = await Storage.open();
+    for (const record of await storage.all("files")) {
+        const file = record.name === name ? new Blob(["not a picture"]) : record.file;
+        await storage.put("files", record.key, { ...record, file });
+    }
+}"""
+WITHOUT_SIZES = """async () => {
+    const { Storage } = await import("/page/storage.js");
+    const storage = await Storage.open();
+    for (const { key, state } of await storage.all("work")) {
+        await storage.put("work", key, { key, state });
+    }
+}"""
+COUNT_BITMAPS = """() => {
+    window.bitmaps = { open: 0, most: 0 };
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (...given) => {
+        const bitmap = await decode(...given);
+        if (given.length > 1) return bitmap; // one for the row of pictures
+        bitmaps.most = Math.max(bitmaps.most, ++bitmaps.open);
+        const close = bitmap.close.bind(bitmap);
+        bitmap.close = () => {
+            bitmaps.open -= 1;
+            close();
+        };
+        return bitmap;
+    };
+}"""

@@ -16,6 +16,7 @@ import { Stage } from "./stage.js";
 import { complain, during, note, say } from "./status.js";
 import { Storage } from "./storage.js";
 import { showStrip } from "./strip.js";
+import { together } from "./together.js";
 import {
   MOST_POINTS, NOTHING, changed, chosen, emptied, maskOf, previewOf, prompted, removed, requestOf,
   seenOf, selectedOf, selecting, withEverything,
@@ -206,12 +207,14 @@ async function askFor(item) {
  */
 function answered(picture, item, masks) {
   item.answer.masks = masks;
-  keep(picture);
+  void keep(picture);
   if (picture !== current) return;
   show();
   const mask = maskOf(item);
-  if (mask && work().items.some(({ answer }) => answer === item.answer)) {
-    say(`Object ${item.id}: ${areaOf(mask)} pixels, score ${mask.score.toFixed(2)}.`);
+  // Its number is another, if two tabs have given it to two objects.
+  const shown = work().items.find(({ answer }) => answer === item.answer);
+  if (mask && shown) {
+    say(`Object ${shown.id}: ${areaOf(mask)} pixels, score ${mask.score.toFixed(2)}.`);
   }
 }
 
@@ -275,7 +278,7 @@ async function everything(picture = current) {
       () => controller.abort(),
     );
     picture.history.commit(withEverything(picture.history.state, records, labels.active));
-    keep(picture);
+    void keep(picture);
     show();
     if (picture === current) say(`${records.length} objects found.`);
   } catch (error) {
@@ -310,7 +313,7 @@ function replace(state) {
 function settled() {
   if (!current) return;
   unhover();
-  keep(current);
+  void keep(current);
   show();
   ask();
 }
@@ -532,13 +535,44 @@ async function example() {
 
 /* What is kept */
 
-/** @param {Picture} picture */
-function keep(picture) {
-  const { history: { state }, key } = picture;
+/**
+ * Store the work on a picture, together with what another tab may have stored meanwhile.
+ *
+ * @param {Picture} picture
+ */
+async function keep(picture) {
+  const { key, name, file, history } = picture;
   // The answer for one that is closed meanwhile is nobody's.
   if (!pictures.includes(picture)) return;
-  storage.put("work", key, { key, state }).catch(() =>
-    note("The browser has no room for this work: save the masks before you close the page."));
+  // It is of this one state alone: to count would give two tabs the same.
+  const version = Math.random();
+  let stored = picture.stored;
+  let [first, joined] = [false, false];
+  try {
+    await storage.update("work", key, (there) => {
+      first = !there;
+      if (there && there.version !== picture.stored.version) {
+        const state = together(picture.stored.state, history.state, there.state);
+        joined = state !== history.state;
+        history.commit(state);
+      }
+      const { width, height } = picture;
+      const record = { key, state: history.state, version, width, height };
+      stored = record;
+      return record;
+    });
+    picture.stored = stored;
+    // Another tab may have closed it, and what has been done here since is to stay.
+    if (first) await storage.update("files", key, (there) => (there ? undefined : { key, name, file }));
+  } catch {
+    note("The browser has no room for this work: save the masks before you close the page.");
+  }
+  if (!joined) return;
+  note(`Another tab has changed the objects of ${name}: they are here now, beside those of this tab.`);
+  if (picture === current) {
+    show();
+    ask();
+  }
 }
 
 function keepSettings() {
@@ -553,10 +587,15 @@ async function restore() {
     Object.assign(labels, { list: settings.list, active: settings.active });
     /** @type {HTMLInputElement} */ (element("single-keys")).checked = settings.single;
   }
-  const states = new Map((await storage.all("work")).map(({ key, state }) => [key, state]));
+  const works = new Map((await storage.all("work")).map((record) => [record.key, record]));
   for (const { key, name, file } of await storage.all("files")) {
     const picture = new Picture(key, name, file);
-    picture.history.replace(states.get(key) ?? NOTHING);
+    const stored = works.get(key);
+    if (stored) {
+      picture.history.replace(stored.state);
+      // An earlier version of this page has not stored the size.
+      Object.assign(picture, { stored, width: stored.width ?? 0, height: stored.height ?? 0 });
+    }
     pictures.push(picture);
   }
   show();
@@ -579,13 +618,37 @@ async function saveMasks() {
   try {
     const asked = all ? pictures : pictures.filter((picture) => picture === current);
     const meant = asked.filter(({ history }) => history.state.items.some(maskOf));
-    const files = await during(save(chosenOne("format"), await Promise.all(meant.map(annotated))));
+    const { files, unseen } = await during(saveEach(chosenOne("format"), meant));
     const lacking = asked.flatMap(({ history }) => history.state.items.filter((item) => !maskOf(item)));
     const rest = lacking.length ? ` Objects left out, without a mask yet: ${lacking.length}.` : "";
-    say(files ? `Saved ${files} ${files === 1 ? "file" : "files"}.${rest}` : "There is nothing to save.");
+    const unshown = unseen.length ? ` Pictures left out, which this browser cannot show: ${listed(unseen)}.` : "";
+    const saved = files ? `Saved ${files} ${files === 1 ? "file" : "files"}.` : "There is nothing to save.";
+    say(saved + rest + unshown);
   } catch (error) {
     complain(error);
   }
+}
+
+/**
+ * @param {string} format
+ * @param {Picture[]} meant
+ * @returns {Promise<{files: number, unseen: string[]}>} how many files are saved, and the names of
+ *   pictures that are left out, for they cannot be decoded.
+ */
+async function saveEach(format, meant) {
+  /** @type {string[]} */
+  const unseen = [];
+  const ready = [];
+  // One after the other: decoded pictures are large.
+  for (const picture of meant) {
+    try {
+      ready.push(await annotated(picture));
+    } catch {
+      unseen.push(picture.name);
+    }
+  }
+  const files = await save(format, ready, (name) => unseen.push(name));
+  return { files, unseen };
 }
 
 /**
@@ -594,12 +657,12 @@ async function saveMasks() {
  */
 async function annotated(picture) {
   if (!picture.width) (await picture.decode()).close();
-  const { name, width, height, file, history: { state } } = picture;
+  const { name, width, height, history: { state } } = picture;
   const objects = state.items.flatMap((item) => {
     const mask = maskOf(item);
     return mask ? [{ label: item.label, counts: mask.counts, score: mask.score }] : [];
   });
-  return { name, width, height, objects, file: async () => file };
+  return { name, width, height, objects, decode: () => picture.decode() };
 }
 
 /* The cursor of the keyboard */

@@ -58,6 +58,28 @@ export class Storage {
   }
 
   /**
+   * Store what is made of the value that is there, which no tab changes in between. It lasts once
+   * this resolves.
+   *
+   * @param {string} store
+   * @param {IDBValidKey} key
+   * @param {(stored: any) => any} make gets undefined where there is none; where it gives that,
+   *   nothing changes.
+   * @throws {DOMException} it could not be stored, for want of room as a rule.
+   */
+  async update(store, key, make) {
+    if (!this.database) return;
+    const transaction = this.database.transaction(store, "readwrite");
+    const values = transaction.objectStore(store);
+    const request = values.get(key);
+    request.onsuccess = () => {
+      const value = make(request.result);
+      if (value !== undefined) values.put(value, key);
+    };
+    await completed(transaction);
+  }
+
+  /**
    * @param {string} store
    * @param {IDBValidKey} key
    */

@@ -12,12 +12,17 @@ export const UNLABELLED = "object";
 /**
  * @typedef {{label: string, counts: string, score: number}} Saved an object.
  * @typedef {{
- *   name: string, width: number, height: number, objects: Saved[], file: () => Promise<Blob>,
+ *   name: string, width: number, height: number, objects: Saved[],
+ *   decode: () => Promise<ImageBitmap>,
  * }} Annotated a picture with objects.
  * @typedef {{name: string, bytes: Uint8Array<ArrayBuffer>}} File
  */
 
-/** @type {Record<string, (pictures: Annotated[]) => Promise<File[]>>} */
+/**
+ * Each tells which pictures it leaves out: those that cannot be decoded, where it needs their pixels.
+ *
+ * @type {Record<string, (pictures: Annotated[], leaveOut: (name: string) => void) => Promise<File[]>>}
+ */
 export const FORMATS = { coco, masks, labelme, cutouts };
 
 /** @param {Annotated[]} pictures */
@@ -53,21 +58,24 @@ async function coco(pictures) {
 
 /** @param {Annotated[]} pictures */
 function masks(pictures) {
-  return eachObject(pictures, (picture, object) => {
+  return eachObject(pictures, null, (picture, object) => {
     const { ends } = shapeOf(picture, object);
     const pixels = pixelsOf(ends, picture.height, [0, 0, picture.width, picture.height]);
     return maskPng(pixels, picture.width, picture.height);
   });
 }
 
-/** @param {Annotated[]} pictures */
-function cutouts(pictures) {
-  return eachObject(pictures, async (picture, object, bitmap) => {
+/**
+ * @param {Annotated[]} pictures
+ * @param {(name: string) => void} leaveOut
+ */
+function cutouts(pictures, leaveOut) {
+  return eachObject(pictures, leaveOut, async (picture, object, bitmap) => {
     const { ends, box } = shapeOf(picture, object);
     const [width, height] = [box[2] - box[0], box[3] - box[1]];
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.drawImage(await bitmap(), -box[0], -box[1]);
+    context.drawImage(bitmap, -box[0], -box[1]);
     const image = context.getImageData(0, 0, width, height);
     pixelsOf(ends, picture.height, box).forEach((inside, index) => {
       if (!inside) image.data.fill(0, 4 * index, 4 * index + 4);
@@ -129,9 +137,11 @@ async function labelme(pictures) {
  * Make a PNG of each object that is somewhere.
  *
  * @param {Annotated[]} pictures
- * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array<ArrayBuffer>>} make
+ * @param {((name: string) => void) | null} leaveOut is told of pictures that cannot be decoded; null
+ *   where none has to be.
+ * @param {(picture: Annotated, object: Saved, bitmap: ImageBitmap) => Promise<Uint8Array<ArrayBuffer>>} make
  */
-async function eachObject(pictures, make) {
+async function eachObject(pictures, leaveOut, make) {
   // Before the work rather than after it.
   checkSize(pictures.reduce((sum, { objects }) => sum + objects.length, 0));
   const bases = basesOf(pictures.map(({ name }) => name));
@@ -139,18 +149,20 @@ async function eachObject(pictures, make) {
   const taken = new Set();
   const files = [];
   for (const [order, picture] of pictures.entries()) {
-    /** @type {Promise<ImageBitmap> | undefined} */
-    let decoded;
-    const bitmap = () => (decoded ??= picture.file().then((file) => createImageBitmap(file)));
+    const bitmap = leaveOut && (await picture.decode().catch(() => null));
+    if (leaveOut && !bitmap) {
+      leaveOut(picture.name);
+      continue;
+    }
     for (const [index, object] of picture.objects.entries()) {
       if (!areaOf(shapeOf(picture, object).ends)) continue;
       const base = `${bases[order]}-${index + 1}-${plain(categoryOf(object))}`;
       // Object 1, labelled 1-sun, of a.jpg and object 1, labelled sun, of a-1.jpg.
       const name = unique(`${base}.png`, taken);
       taken.add(name);
-      files.push({ name, bytes: await make(picture, object, bitmap) });
+      files.push({ name, bytes: await make(picture, object, /** @type {ImageBitmap} */ (bitmap)) });
     }
-    (await decoded)?.close();
+    bitmap?.close();
   }
   return files;
 }
