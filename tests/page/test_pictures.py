@@ -189,7 +189,7 @@ def test_a_picture_that_another_tab_has_closed_is_kept_if_work_goes_on(
     visitor.kept(2)
     visitor.stored("files", 2)
     visitor.visit()
-    visitor.opened()
+    visitor.page.get_by_role("button", name="first.png", exact=True).click()
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("^first.png.*objects: 2"))
     assert other.errors == []
 
@@ -265,6 +265,52 @@ def test_a_picture_is_dropped(visitor: Visitor, picture: bytes) -> None:
     visitor.opened()
     visitor.click(*STRIPE)
     assert len(visitor.masks()) == 1
+
+
+def test_what_of_a_drop_cannot_be_read_is_named(
+    visitor: Visitor, picture: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("gone.png", "here.png"):
+        (folder / name).write_bytes(picture)
+    # One file goes between the list of the folder and the look at its files.
+    visitor.page.evaluate(
+        """() => {
+            const given = DataTransferItem.prototype.webkitGetAsEntry;
+            DataTransferItem.prototype.webkitGetAsEntry = function () {
+                const entry = given.call(this);
+                const reader = entry.createReader();
+                const read = reader.readEntries.bind(reader);
+                reader.readEntries = (resolve, reject) => {
+                    reader.readEntries = read;
+                    read((entries) => (window.goOn = () => resolve(entries)), reject);
+                };
+                entry.createReader = () => reader;
+                return entry;
+            };
+        }"""
+    )
+    bounds = visitor.stage.bounding_box()
+    session = visitor.page.context.new_cdp_session(visitor.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send(
+            "Input.dispatchDragEvent",
+            {
+                "type": kind,
+                "x": bounds["x"] + bounds["width"] / 2,
+                "y": bounds["y"] + bounds["height"] / 2,
+                "data": {"items": [], "files": [str(folder)], "dragOperationsMask": 1},
+            },
+        )
+    visitor.until(lambda: bool(visitor.page.evaluate("'goOn' in window")))
+    (folder / "gone.png").unlink()
+    visitor.page.evaluate("goOn()")
+    visitor.opened()
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^photos/here.png"))
+    expect(visitor.page.locator("#notice-text")).to_have_text(
+        "Left out, for they cannot be read: photos/gone.png."
+    )
 
 
 def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:

@@ -146,17 +146,17 @@ def test_pictures_of_one_stem_keep_apart(visitor: Visitor, picture: bytes) -> No
     }
     for form in ("masks", "cutouts"):
         files = entries(visitor.save(form, everything=True)[1])
-        assert list(files) == [
+        assert set(files) == {
             "scan.jpg-1-object.png",
             "scan.png-1-object.png",
             "other-1-object.png",
-        ]
+        }
         small, large = (pixels(files[f"scan.{name}-1-object.png"]) for name in ("jpg", "png"))
         assert small.shape[0] < large.shape[0]
 
 
 def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture: bytes) -> None:
-    names = ["one.png", "two.png", "three.png", "four.png"]
+    names = ["1.png", "2.png", "3.png", "4.png"]
     visitor.open(*((name, picture) for name in names))
     for count, name in enumerate(names):
         if count:
@@ -167,8 +167,8 @@ def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture:
     visitor.kept(4)
     visitor.stored("files", 4)
     visitor.press("PageUp")
-    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^three.png"))
-    visitor.page.evaluate(BREAK, "four.png")
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^3.png"))
+    visitor.page.evaluate(BREAK, "4.png")
 
     # Sizes are kept with the work, so masks of all are saved without a look at the pictures.
     visitor.visit()
@@ -176,11 +176,11 @@ def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture:
     images = visitor.annotations(everything=True)["images"]
     assert [image["file_name"] for image in images] == names
     assert list(entries(visitor.save("cutouts", everything=True)[1])) == [
-        "one-1-object.png",
-        "two-1-object.png",
-        "three-1-object.png",
+        "1-1-object.png",
+        "2-1-object.png",
+        "3-1-object.png",
     ]
-    left_out = "Saved {} Pictures left out, which this browser cannot show: four.png."
+    left_out = "Saved {} Pictures left out, which this browser cannot show: 4.png."
     expect(visitor.status).to_have_text(left_out.format("3 files."))
 
     # The page of before has stored no sizes.
