@@ -227,14 +227,18 @@ def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> No
             };
         }"""
     )
-    visitor.press("PageDown")
-    visitor.page.mouse.move(*visitor.place(*DISC))
-    visitor.saw(*DISC)
+    visitor.press("PageDown", "ArrowLeft")
+    painted = """async () => {
+        const { stage } = await import("/page/main.js");
+        const { width, height } = stage.canvases.masks;
+        const { data } = stage.canvases.masks.getContext("2d").getImageData(0, 0, width, height);
+        return data.some((value) => value > 0);
+    }"""
+    visitor.until(lambda: bool(visitor.page.evaluate(painted)))
     visitor.page.evaluate("goOn()")
     visitor.opened()
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("^second.png"))
-    x, y = DISC[0] * 400 // 640, DISC[1] * 300 // 480
-    visitor.saw(x, y, there=False)
+    visitor.until(lambda: not visitor.page.evaluate(painted))
 
 
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
