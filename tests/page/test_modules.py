@@ -172,15 +172,14 @@ def test_the_work_of_two_tabs_is_put_together(visitor: Visitor) -> None:
             const { together } = await import("/page/together.js");
             const work = (objects, next) => ({
                 items: Object.entries(objects).map(([id, x]) => ({
-                    id: Number(id), label: "", hidden: false, choice: null,
-                    prompt: { points: [[x, 0]], labels: [1], box: null, multimask: true, refines: null },
-                    answer: { masks: null },
+                    id: Number(id), label: "", hidden: false, choice: null, answer: { masks: null },
+                    prompt: { points: [[x, 0]], labels: [1], box: null, multimask: true },
                 })),
                 selected: next - 1,
                 next,
             });
             const before = work({ 1: 1, 2: 2, 3: 3, 4: 4 }, 5);
-            // 1 is changed here, 2 removed here, 3 removed there, 4 changed by both, 5 begun by both.
+            // 1 is changed here, 2 removed here, 3 removed there; both change 4 and begin a 5.
             const here = work({ 1: 11, 3: 3, 4: 14, 5: 15 }, 6);
             const there = work({ 1: 1, 2: 2, 4: 24, 5: 25, 6: 26 }, 7);
             const merged = together(before, here, there);

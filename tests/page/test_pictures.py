@@ -194,9 +194,7 @@ def test_a_picture_that_another_tab_has_closed_is_kept_if_work_goes_on(
     assert other.errors == []
 
 
-def test_a_browser_without_room_says_so_until_it_is_read(
-    visitor: Visitor, picture: bytes
-) -> None:
+def test_a_browser_without_room_says_so_until_it_is_read(visitor: Visitor, picture: bytes) -> None:
     session = visitor.page.context.new_cdp_session(visitor.page)
     origin = {"origin": visitor.address.rstrip("/")}
     session.send("Storage.overrideQuotaForOrigin", {**origin, "quotaSize": 1})
