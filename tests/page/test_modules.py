@@ -162,8 +162,8 @@ def test_what_an_archive_cannot_hold_is_refused(visitor: Visitor) -> None:
     )
     assert sizes[0] == 65535 * (30 + 46 + 2 * len("a.png")) + 22
     assert all("Nothing is saved" in message for message in sizes[1:])
-    assert "65,536 files" in sizes[1] and "65,535" in sizes[1] and sizes[3] == sizes[1]
-    assert f"{2 * 2**31 + 2 * 86 + 22:,} bytes" in sizes[2]
+    assert "65,535 files, and these are 65,536." in sizes[1] and sizes[3] == sizes[1]
+    assert f"bytes, and these are {2 * (2**31 + 30 + 46 + 2 * len('a.png')) + 22:,}." in sizes[2]
 
 
 def test_the_work_of_two_tabs_is_put_together(visitor: Visitor) -> None:

@@ -1,12 +1,12 @@
 /** The pictures of this tab: which there are, and which is open. */
 
-import { keepFiles, keepNot, keepSettings } from "./keeping.js";
+import { keepFiles, discard, keepSettings } from "./keeping.js";
 import { unique } from "./names.js";
 import { Picture } from "./picture.js";
 import { unhover } from "./previews.js";
 import { api, ask, failed, lane } from "./requests.js";
 import { show, stage } from "./screen.js";
-import { searchNoMore } from "./searches.js";
+import { stopSearch } from "./searches.js";
 import { session } from "./session.js";
 import { complain, during, say } from "./status.js";
 
@@ -82,8 +82,8 @@ export async function close(key) {
   const index = pictures.findIndex((one) => one.key === key);
   if (index < 0) return;
   const [picture] = pictures.splice(index, 1);
-  searchNoMore(picture);
-  keepNot(picture);
+  stopSearch(picture);
+  discard(picture);
   // It is none of the server's business any more; if it does not hear of it, it forgets in time.
   picture.forget(api).catch(() => {});
   const next = pictures[Math.min(index, pictures.length - 1)];

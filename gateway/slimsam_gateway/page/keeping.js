@@ -78,7 +78,7 @@ export function keepSettings() {
  *
  * @param {Picture} picture
  */
-export function keepNot({ key }) {
+export function discard({ key }) {
   void storage.delete("files", key);
   void storage.delete("work", key);
 }

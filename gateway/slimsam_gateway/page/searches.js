@@ -38,6 +38,6 @@ export async function everything(picture = session.current) {
 }
 
 /** @param {Picture} picture that is closed. */
-export function searchNoMore(picture) {
+export function stopSearch(picture) {
   searches.get(picture)?.abort();
 }

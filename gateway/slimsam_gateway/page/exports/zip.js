@@ -21,20 +21,14 @@ const MOST_BYTES = 0xfffffffe;
  * @throws {Error} there are too many, in the user's words.
  */
 export function checkSize(files, bytes = 0) {
-  const instead = "save one picture at a time, or as COCO, which is a single file";
-  if (files > MOST_FILES) {
-    throw new Error(`Nothing is saved: ${counted(files)} files, and an archive holds `
-      + `${counted(MOST_FILES)}; ${instead}.`);
+  for (const { count, most, unit } of [
+    { count: files, most: MOST_FILES, unit: "files" }, { count: bytes, most: MOST_BYTES, unit: "bytes" },
+  ]) {
+    if (count <= most) continue;
+    const [holds, got] = [most, count].map((number) => number.toLocaleString("en"));
+    throw new Error(`Nothing is saved: an archive holds ${holds} ${unit}, and these are ${got}. `
+      + "Save one picture at a time, or as COCO, which is a single file.");
   }
-  if (bytes > MOST_BYTES) {
-    throw new Error(`Nothing is saved: ${counted(bytes)} bytes, and an archive holds `
-      + `${counted(MOST_BYTES)}; ${instead}.`);
-  }
-}
-
-/** @param {number} number */
-function counted(number) {
-  return number.toLocaleString("en");
 }
 
 /**
