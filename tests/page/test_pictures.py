@@ -163,6 +163,11 @@ def test_two_tabs_on_one_picture_lose_nothing(visitor: Visitor, picture: bytes) 
             expect(told).to_be_hidden()
         else:
             expect(told).to_contain_text("Another tab has changed the objects of drawn.png")
+            # What came from the other tab is no step of this one.
+            one.press("Control+z")
+            expect(one.page.locator("#objects li")).to_have_count(count - 1)
+            one.press("Control+y")
+            one.kept(count)
     for one in (visitor, other):
         one.visit()
         one.opened()

@@ -1,6 +1,6 @@
 /** The pictures of this tab: which there are, and which is open. */
 
-import { keepFiles, discard, keepSettings } from "./keeping.js";
+import { discard, keepFiles, keepSettings } from "./keeping.js";
 import { unique } from "./names.js";
 import { Picture } from "./picture.js";
 import { unhover } from "./previews.js";

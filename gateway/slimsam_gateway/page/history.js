@@ -43,6 +43,17 @@ export class History {
     this.state = state;
   }
 
+  /**
+   * Change all states alike, by what comes from elsewhere: it is no step, and stays when one is undone.
+   *
+   * @param {(state: State) => State} change
+   */
+  map(change) {
+    this.#past = this.#past.map(change);
+    this.#future = this.#future.map(change);
+    this.state = change(this.state);
+  }
+
   undo() {
     const state = this.#past.pop();
     if (state === undefined) return;

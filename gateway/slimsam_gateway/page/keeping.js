@@ -7,6 +7,8 @@ import { note } from "./status.js";
 import { Storage } from "./storage.js";
 import { together } from "./together.js";
 
+/** @typedef {import("./work.js").Work} Work */
+
 const storage = await Storage.open();
 
 const single = /** @type {HTMLInputElement} */ (element("single-keys"));
@@ -45,9 +47,10 @@ export async function keepWork(picture) {
     await storage.update("work", key, (there) => {
       first = !there;
       if (there && there.version !== picture.stored.version) {
-        const state = together(picture.stored.state, history.state, there.state);
-        joined = state !== history.state;
-        history.commit(state);
+        const { state: before } = picture.stored;
+        const join = (/** @type {Work} */ state) => together(before, state, there.state);
+        joined = join(history.state) !== history.state;
+        if (joined) history.map(join);
       }
       const { width, height } = picture;
       const record = { key, state: history.state, version, width, height };

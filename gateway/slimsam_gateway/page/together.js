@@ -55,5 +55,5 @@ function byNumber({ items }) {
  */
 function same(one, other) {
   const meant = (/** @type {Item} */ { label, prompt, choice }) => JSON.stringify([label, prompt, choice]);
-  return one !== undefined && other !== undefined && meant(one) === meant(other);
+  return one === other || (one !== undefined && other !== undefined && meant(one) === meant(other));
 }
