@@ -182,6 +182,22 @@ class Visitor:
             )
         )
 
+    def kept(self, count: int) -> None:
+        """Wait until the browser has stored so many objects with their masks."""
+        self.until(
+            lambda: (
+                self.page.evaluate(
+                    """async () => {
+                    const { Storage } = await import("/page/storage.js");
+                    const works = await (await Storage.open()).all("work");
+                    const items = works.flatMap(({ state }) => state.items);
+                    return items.filter(({ answer }) => answer.masks).length;
+                }"""
+                )
+                == count
+            )
+        )
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait, while the browser goes on, until something is so."""
         end = time.monotonic() + PATIENCE / 1000

@@ -108,6 +108,31 @@ def test_steps_are_undone_and_done_again_without_a_request(opened: Visitor) -> N
     expect(objects).to_have_count(2)
 
 
+def test_what_changes_nothing_is_no_step(opened: Visitor) -> None:
+    page = opened.page
+    objects, redo = page.locator("#objects li"), page.locator("#redo")
+    opened.click(*DISC)
+    opened.press("Control+z")
+    expect(objects).to_have_count(0)
+    opened.press("Shift+r")
+    expect(redo).to_be_enabled()
+    opened.press("Control+y")
+    expect(objects).to_have_count(1)
+
+    candidate = page.locator("#candidates [aria-pressed=true]")
+    best = str(candidate.get_attribute("data-candidate"))
+    another = "1" if best != "1" else "2"
+    opened.press(str(int(another) + 1), "Control+z", str(int(best) + 1))
+    expect(candidate).to_have_attribute("data-candidate", best)
+    label = page.get_by_role("combobox", name="Label of object 1")
+    label.fill("   ")
+    label.press("Enter")
+    expect(label).to_have_value("")
+    expect(redo).to_be_enabled()
+    redo.click()
+    expect(candidate).to_have_attribute("data-candidate", another)
+
+
 def test_each_click_refines_the_mask_that_was_seen(opened: Visitor) -> None:
     asked = asking(opened)
     opened.click(*DISC)

@@ -113,3 +113,90 @@ def test_no_other_file_is_there(path: str, gateway: Gateway) -> None:
     connection = gateway.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     with connection:
         assert connection.recv(4096).split()[1] == b"404"
+
+
+def test_no_two_pictures_have_files_of_one_name(visitor: Visitor) -> None:
+    cases = [
+        (["a.jpg", "b.jpg"], ["a", "b"]),
+        (["a.jpg", "a.png", "in/a.png"], ["a.jpg", "a.png", "in/a"]),
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+        (["a", "a.jpg"], ["a", "a.jpg"]),
+        # Without its extension, the last would be the first.
+        (["a.jpg", "a.png", "a.jpg.webp"], ["a.jpg", "a.png", "a.jpg.webp"]),
+    ]
+    bases = visitor.page.evaluate(
+        """async (cases) => {
+            const { basesOf } = await import("/page/names.js");
+            return cases.map(([names]) => basesOf(names));
+        }""",
+        cases,
+    )
+    assert bases == [expected for _, expected in cases]
+
+
+def test_what_an_archive_cannot_hold_is_refused(visitor: Visitor) -> None:
+    sizes = visitor.page.evaluate(
+        """async () => {
+            const { zip } = await import("/page/exports/zip.js");
+            const { FORMATS } = await import("/page/exports/formats.js");
+            const said = async (make) => {
+                try {
+                    return (await make()).size;
+                } catch (error) {
+                    return error.message;
+                }
+            };
+            const empty = { name: "a.png", bytes: new Uint8Array() };
+            const files = (count) => Array.from({ length: count }, () => empty);
+            // Nobody reads what is refused, so what says that it is so large will do.
+            const half = { name: "a.png", bytes: { length: 2 ** 31 } };
+            const object = { label: "", counts: "", score: 1 };
+            const many = { name: "a.png", width: 1, height: 1, objects: Array(65536).fill(object) };
+            return [
+                await said(() => zip(files(65535))),
+                await said(() => zip(files(65536))),
+                await said(() => zip([half, half])),
+                await said(() => FORMATS.masks([many])),
+            ];
+        }"""
+    )
+    assert sizes[0] == 65535 * (30 + 46 + 2 * len("a.png")) + 22
+    assert all("Nothing is saved" in message for message in sizes[1:])
+    assert "65,535 files, and these are 65,536." in sizes[1] and sizes[3] == sizes[1]
+    assert f"bytes, and these are {2 * (2**31 + 30 + 46 + 2 * len('a.png')) + 22:,}." in sizes[2]
+
+
+def test_the_work_of_two_tabs_is_put_together(visitor: Visitor) -> None:
+    merged, again, alone = visitor.page.evaluate(
+        """async () => {
+            const { together } = await import("/page/together.js");
+            const work = (objects, next) => ({
+                items: Object.entries(objects).map(([id, x]) => ({
+                    id: Number(id), label: "", hidden: false, choice: null, answer: { masks: null },
+                    prompt: { points: [[x, 0]], labels: [1], box: null, multimask: true },
+                })),
+                selected: next - 1,
+                next,
+            });
+            const before = work({ 1: 1, 2: 2, 3: 3, 4: 4 }, 5);
+            // 1 is changed here, 2 removed here, 3 removed there; both change 4 and begin a 5.
+            const here = work({ 1: 11, 3: 3, 4: 14, 5: 15 }, 6);
+            const there = work({ 1: 1, 2: 2, 4: 24, 5: 25, 6: 26 }, 7);
+            const merged = together(before, here, there);
+            const given = ({ items, selected, next }) => ({
+                places: items.map(({ id, prompt }) => [id, prompt.points[0][0]]), selected, next,
+            });
+            return [
+                given(merged),
+                given(together(before, merged, there)),
+                together(before, here, structuredClone(before)) === here,
+            ];
+        }"""
+    )
+    assert merged == {
+        "places": [[4, 24], [5, 25], [6, 26], [1, 11], [7, 14], [8, 15]],
+        "selected": 8,
+        "next": 9,
+    }
+    assert again["places"] == merged["places"]
+    assert alone is True

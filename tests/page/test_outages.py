@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from page_pictures import BOX, DISC, STRIPE
-from playwright.sync_api import Error, Route, expect
+from playwright.sync_api import Error, Request, Route, expect
 from running_gateway import serving
 from visitor import Visitor
 
@@ -255,6 +255,31 @@ def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer, pict
     expect(opened.status).to_have_text("Finding everything …")
     opened.page.get_by_role("button", name="Close second.png").click(force=True)
     opened.until(lambda: ended() == 2)
+
+
+def test_each_of_two_searches_can_be_stopped(
+    opened: Visitor, own_server: FakeServer, picture: bytes
+) -> None:
+    opened.open(("second.png", picture))
+    own_server.delay("slimsam_automatic", 3600.0, times=2)
+    opened.press("e")
+    opened.page.get_by_role("button", name="drawn.png", exact=True).click()
+    opened.opened()
+    opened.press("e")
+
+    def asked() -> list[Request]:
+        return [request for request in opened.requests if request.url.endswith("/everything")]
+
+    opened.until(lambda: len(asked()) == 2)
+    stop = opened.page.get_by_role("button", name="Stop")
+    stop.click()
+    expect(opened.status).to_have_text("Stopped.")
+    first, second = asked()
+    opened.until(lambda: second.failure is not None)
+    assert first.failure is None
+    stop.click()
+    expect(stop).to_be_hidden()
+    opened.until(lambda: first.failure is not None)
 
 
 def test_what_was_clicked_is_tried_again_after_a_preview_failed(opened: Visitor) -> None:

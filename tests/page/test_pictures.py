@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_pictures import BOX, DISC, STRIPE, drawn
+from page_pictures import BOX, DISC, GROUND, STRIPE, drawn
 from PIL import Image
 from playwright.sync_api import expect
 from running_gateway import Gateway, encoded, serving
@@ -146,6 +146,104 @@ def test_pictures_of_two_tabs_are_kept_apart(visitor: Visitor, picture: bytes) -
     assert other.errors == []
 
 
+def test_two_tabs_on_one_picture_lose_nothing(visitor: Visitor, picture: bytes) -> None:
+    visitor.open(("drawn.png", picture))
+    visitor.click(*DISC)
+    visitor.press("n")
+    visitor.kept(1)
+    other = Visitor(visitor.page.context.new_page(), visitor.address)
+    other.opened()
+    for count, one, place in [(2, visitor, BOX), (3, other, STRIPE), (4, visitor, GROUND)]:
+        one.press("n")
+        one.click(*place)
+        expect(one.page.locator("#objects li")).to_have_count(count)
+        one.kept(count)
+        told = one.page.locator("#notice")
+        if count == 2:
+            expect(told).to_be_hidden()
+        else:
+            expect(told).to_contain_text("Another tab has changed the objects of drawn.png")
+            # What came from the other tab is no step of this one.
+            one.press("Control+z")
+            expect(one.page.locator("#objects li")).to_have_count(count - 1)
+            one.press("Control+y")
+            one.kept(count)
+    for one in (visitor, other):
+        one.visit()
+        one.opened()
+        masks = one.masks()
+        assert len(masks) == 4
+        for x, y in (DISC, BOX, STRIPE, GROUND):
+            assert any(mask[y, x] for mask in masks)
+    assert other.errors == []
+
+
+def test_a_picture_that_another_tab_has_closed_is_kept_if_work_goes_on(
+    visitor: Visitor, picture: bytes
+) -> None:
+    visitor.open(("first.png", picture), ("second.png", picture))
+    visitor.click(*DISC)
+    visitor.kept(1)
+    visitor.stored("files", 2)
+    other = Visitor(visitor.page.context.new_page(), visitor.address)
+    other.opened()
+    other.page.get_by_role("button", name="Close first.png").click(force=True)
+    other.stored("files", 1)
+    visitor.press("n")
+    visitor.click(*BOX)
+    visitor.kept(2)
+    visitor.stored("files", 2)
+    visitor.visit()
+    visitor.page.get_by_role("button", name="first.png", exact=True).click()
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^first.png.*objects: 2"))
+    assert other.errors == []
+
+
+def test_a_browser_without_room_says_so_until_it_is_read(visitor: Visitor, picture: bytes) -> None:
+    session = visitor.page.context.new_cdp_session(visitor.page)
+    origin = {"origin": visitor.address.rstrip("/")}
+    session.send("Storage.overrideQuotaForOrigin", {**origin, "quotaSize": 1})
+    notice = visitor.page.locator("#notice")
+    visitor.open(("drawn.png", picture))
+    expect(notice).to_contain_text("no room for these pictures")
+    visitor.click(*DISC)
+    expect(visitor.status).to_contain_text("Object 1: ")
+    expect(notice).to_contain_text("no room for this work")
+    # With room again, what could not be stored before is stored with what follows.
+    session.send("Storage.overrideQuotaForOrigin", origin)
+    visitor.press("n")
+    visitor.click(*BOX)
+    visitor.kept(2)
+    notice.get_by_role("button", name="OK").click()
+    expect(notice).to_be_hidden()
+
+
+def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> None:
+    visitor.open(("first.png", picture), ("second.png", encoded(drawn(400, 300))))
+    # A large picture takes a while to decode; this one does until it is let go.
+    visitor.page.evaluate(
+        """() => {
+            const decode = createImageBitmap;
+            window.createImageBitmap = async (...given) => {
+                if (given.length === 1) await new Promise((resolve) => (window.goOn = resolve));
+                return decode(...given);
+            };
+        }"""
+    )
+    visitor.press("PageDown", "ArrowLeft")
+    painted = """async () => {
+        const { stage } = await import("/page/main.js");
+        const { width, height } = stage.canvases.masks;
+        const { data } = stage.canvases.masks.getContext("2d").getImageData(0, 0, width, height);
+        return data.some((value) => value > 0);
+    }"""
+    visitor.until(lambda: bool(visitor.page.evaluate(painted)))
+    visitor.page.evaluate("goOn()")
+    visitor.opened()
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^second.png"))
+    visitor.until(lambda: not visitor.page.evaluate(painted))
+
+
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
@@ -176,6 +274,52 @@ def test_a_picture_is_dropped(visitor: Visitor, picture: bytes) -> None:
     assert len(visitor.masks()) == 1
 
 
+def test_what_of_a_drop_cannot_be_read_is_named(
+    visitor: Visitor, picture: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("gone.png", "here.png"):
+        (folder / name).write_bytes(picture)
+    # One file goes between the list of the folder and the look at its files.
+    visitor.page.evaluate(
+        """() => {
+            const given = DataTransferItem.prototype.webkitGetAsEntry;
+            DataTransferItem.prototype.webkitGetAsEntry = function () {
+                const entry = given.call(this);
+                const reader = entry.createReader();
+                const read = reader.readEntries.bind(reader);
+                reader.readEntries = (resolve, reject) => {
+                    reader.readEntries = read;
+                    read((entries) => (window.goOn = () => resolve(entries)), reject);
+                };
+                entry.createReader = () => reader;
+                return entry;
+            };
+        }"""
+    )
+    bounds = visitor.stage.bounding_box()
+    session = visitor.page.context.new_cdp_session(visitor.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send(
+            "Input.dispatchDragEvent",
+            {
+                "type": kind,
+                "x": bounds["x"] + bounds["width"] / 2,
+                "y": bounds["y"] + bounds["height"] / 2,
+                "data": {"items": [], "files": [str(folder)], "dragOperationsMask": 1},
+            },
+        )
+    visitor.until(lambda: bool(visitor.page.evaluate("'goOn' in window")))
+    (folder / "gone.png").unlink()
+    visitor.page.evaluate("goOn()")
+    visitor.opened()
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^photos/here.png"))
+    expect(visitor.page.locator("#notice-text")).to_have_text(
+        "Left out, for they cannot be read: photos/gone.png."
+    )
+
+
 def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:
     visitor.page.locator("#files").set_input_files(
         [{"name": "broken.png", "mimeType": "image/png", "buffer": b"not a picture"}]
@@ -204,6 +348,15 @@ def test_the_drawn_scene_is_there_to_try(visitor: Visitor) -> None:
     visitor.click(914, 256)
     (mask,) = visitor.masks()
     assert mask.shape == (768, 1024) and mask[256, 914]
+
+
+def test_an_example_that_cannot_be_had_is_said(visitor: Visitor) -> None:
+    visitor.page.route("**/page/example", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Try an example").click()
+    expect(visitor.status).to_have_text("The example cannot be had; open a picture of your own.")
+    visitor.page.unroute("**/page/example")
+    visitor.page.get_by_role("button", name="Try again").click()
+    visitor.opened()
 
 
 def test_it_begins_with_the_operators_example(

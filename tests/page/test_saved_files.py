@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -123,3 +124,103 @@ def test_one_file_is_saved_without_an_archive(annotated: Visitor) -> None:
     annotated.page.get_by_role("button", name="Delete object 1").click()
     name, content = annotated.save("masks")
     assert name == "one-1-frame_blue.png" and pixels(content).shape == (480, 640)
+
+
+def test_pictures_of_one_stem_keep_apart(visitor: Visitor, picture: bytes) -> None:
+    photo = encoded(drawn(320, 240), "JPEG")
+    visitor.open(("scan.jpg", photo), ("scan.png", picture), ("other.png", picture))
+    for name, (x, y) in [
+        ("scan.jpg", (DISC[0] // 2, DISC[1] // 2)),
+        ("scan.png", DISC),
+        ("other.png", DISC),
+    ]:
+        visitor.page.get_by_role("button", name=name, exact=True).click()
+        expect(visitor.stage).to_have_attribute("aria-label", re.compile(f"^{name}"))
+        visitor.opened()
+        visitor.click(x, y)
+    files = entries(visitor.save("labelme", everything=True)[1])
+    assert {name: json.loads(content)["imagePath"] for name, content in files.items()} == {
+        "scan.jpg.json": "scan.jpg",
+        "scan.png.json": "scan.png",
+        "other.json": "other.png",
+    }
+    for form in ("masks", "cutouts"):
+        files = entries(visitor.save(form, everything=True)[1])
+        assert set(files) == {
+            "scan.jpg-1-object.png",
+            "scan.png-1-object.png",
+            "other-1-object.png",
+        }
+        small, large = (pixels(files[f"scan.{name}-1-object.png"]) for name in ("jpg", "png"))
+        assert small.shape[0] < large.shape[0]
+
+
+def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture: bytes) -> None:
+    names = ["1.png", "2.png", "3.png", "4.png"]
+    visitor.open(*((name, picture) for name in names))
+    for count, name in enumerate(names):
+        if count:
+            visitor.press("PageDown")
+        expect(visitor.stage).to_have_attribute("aria-label", re.compile(f"^{name}"))
+        visitor.opened()
+        visitor.click(*DISC)
+    visitor.kept(4)
+    visitor.stored("files", 4)
+    visitor.press("PageUp")
+    expect(visitor.stage).to_have_attribute("aria-label", re.compile("^3.png"))
+    visitor.page.evaluate(BREAK, "4.png")
+
+    # Sizes are kept with the work, so masks of all are saved without a look at the pictures.
+    visitor.visit()
+    visitor.opened()
+    images = visitor.annotations(everything=True)["images"]
+    assert [image["file_name"] for image in images] == names
+    assert list(entries(visitor.save("cutouts", everything=True)[1])) == [
+        "1-1-object.png",
+        "2-1-object.png",
+        "3-1-object.png",
+    ]
+    left_out = "Saved {} Pictures left out, which this browser cannot show: 4.png."
+    expect(visitor.status).to_have_text(left_out.format("3 files."))
+
+    # The page of before has stored no sizes.
+    visitor.page.evaluate(WITHOUT_SIZES)
+    visitor.visit()
+    visitor.opened()
+    visitor.page.evaluate(COUNT_BITMAPS)
+    images = visitor.annotations(everything=True)["images"]
+    assert [image["file_name"] for image in images] == names[:3]
+    expect(visitor.status).to_have_text(left_out.format("1 file."))
+    assert visitor.page.evaluate("window.bitmaps") == {"open": 0, "most": 1}
+
+
+BREAK = """async (name) => {
+    const { Storage } = await import("/page/storage.js");
+    const storage = await Storage.open();
+    for (const record of await storage.all("files")) {
+        const file = record.name === name ? new Blob(["not a picture"]) : record.file;
+        await storage.put("files", record.key, { ...record, file });
+    }
+}"""
+WITHOUT_SIZES = """async () => {
+    const { Storage } = await import("/page/storage.js");
+    const storage = await Storage.open();
+    for (const { key, state } of await storage.all("work")) {
+        await storage.put("work", key, { key, state });
+    }
+}"""
+COUNT_BITMAPS = """() => {
+    window.bitmaps = { open: 0, most: 0 };
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (...given) => {
+        const bitmap = await decode(...given);
+        if (given.length > 1) return bitmap; // one for the row of pictures
+        bitmaps.most = Math.max(bitmaps.most, ++bitmaps.open);
+        const close = bitmap.close.bind(bitmap);
+        bitmap.close = () => {
+            bitmaps.open -= 1;
+            close();
+        };
+        return bitmap;
+    };
+}"""

@@ -23,11 +23,12 @@ export class History {
   }
 
   /**
-   * Take a step that can be undone.
+   * Take a step that can be undone, unless it leads nowhere.
    *
    * @param {State} state
    */
   commit(state) {
+    if (state === this.state) return;
     this.#past = [...this.#past.slice(1 - MOST_STEPS), this.state];
     this.#future = [];
     this.state = state;
@@ -40,6 +41,17 @@ export class History {
    */
   replace(state) {
     this.state = state;
+  }
+
+  /**
+   * Change all states alike, by what comes from elsewhere: it is no step, and stays when one is undone.
+   *
+   * @param {(state: State) => State} change
+   */
+  map(change) {
+    this.#past = this.#past.map(change);
+    this.#future = this.#future.map(change);
+    this.state = change(this.state);
   }
 
   undo() {

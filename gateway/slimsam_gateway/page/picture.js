@@ -8,6 +8,8 @@ import { NOTHING } from "./work.js";
  * @typedef {{width: number, height: number}} Size in pixels.
  * @typedef {{id: string, file: Blob, original: Size | null}} Sent what the server has got: the
  *   picture's file, or a reduced copy of a picture that had the original size.
+ * @typedef {{version: number, state: import("./work.js").Work}} Stored what the browser has of the
+ *   work, and the number by which it is told from what another tab stores.
  */
 
 /** A picture above the server's limits is sent with so many pixels on its longest side. */
@@ -18,6 +20,8 @@ const TOO_LARGE = 413;
 export class Picture {
   /** @type {History<import("./work.js").Work>} */
   history = new History(NOTHING);
+  /** What was last stored here, or seen to be. @type {Stored} */
+  stored = { version: 0, state: NOTHING };
   /** Pixels, 0 until it was opened. */
   width = 0;
   height = 0;

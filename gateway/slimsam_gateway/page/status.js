@@ -1,4 +1,4 @@
-/** The line that says what happens, and what is wrong. */
+/** The line that says what happens, and what is wrong; the notice above it stays until it is read. */
 
 import { element } from "./dom.js";
 
@@ -6,11 +6,13 @@ const line = element("status");
 const busy = element("busy");
 const retry = element("retry");
 const stop = element("stop");
+const notice = element("notice");
+const noticed = element("notice-text");
 
 /** @type {(() => void) | null} */
 let again = null;
-/** @type {(() => void) | null} */
-let end = null;
+/** What ends that which is under way, the newest last. @type {Set<() => void>} */
+const ends = new Set();
 let underWay = 0;
 
 retry.addEventListener("click", () => {
@@ -18,7 +20,13 @@ retry.addEventListener("click", () => {
   say("");
   action?.();
 });
-stop.addEventListener("click", () => end?.());
+stop.addEventListener("click", () => {
+  const newest = [...ends].pop();
+  if (!newest) return;
+  over(newest);
+  newest();
+});
+element("put-away").addEventListener("click", () => (notice.hidden = true));
 
 /**
  * Say how things are.
@@ -46,28 +54,40 @@ export function complain(error, action) {
 }
 
 /**
+ * Say what has to be known whatever is said next: it stays until it is put away.
+ *
+ * @param {string} text
+ */
+export function note(text) {
+  const texts = notice.hidden ? [] : (noticed.textContent ?? "").split("\n");
+  if (!texts.includes(text)) noticed.textContent = [...texts, text].join("\n");
+  notice.hidden = false;
+}
+
+/**
  * Show that something is under way.
  *
  * @template T
  * @param {Promise<T>} work
- * @param {() => void} [cancel] ends it.
+ * @param {() => void} [cancel] ends it; of several the newest is ended first.
  * @returns {Promise<T>}
  */
 export async function during(work, cancel) {
   underWay += 1;
-  if (cancel) {
-    end = cancel;
-    stop.hidden = false;
-  }
+  if (cancel) ends.add(cancel);
+  stop.hidden = !ends.size;
   busy.hidden = false;
   try {
     return await work;
   } finally {
     underWay -= 1;
     busy.hidden = underWay === 0;
-    if (cancel && end === cancel) {
-      end = null;
-      stop.hidden = true;
-    }
+    if (cancel) over(cancel);
   }
+}
+
+/** @param {() => void} cancel of what is ended. */
+function over(cancel) {
+  ends.delete(cancel);
+  stop.hidden = !ends.size;
 }

@@ -43,13 +43,40 @@ export class Storage {
   }
 
   /**
+   * Store a value; it lasts once this resolves.
+   *
    * @param {string} store
    * @param {IDBValidKey} key
    * @param {any} value
+   * @throws {DOMException} it could not be stored, for want of room as a rule.
    */
   async put(store, key, value) {
     if (!this.database) return;
-    await settled(this.database.transaction(store, "readwrite").objectStore(store).put(value, key));
+    const transaction = this.database.transaction(store, "readwrite");
+    transaction.objectStore(store).put(value, key);
+    await completed(transaction);
+  }
+
+  /**
+   * Store what is made of the value that is there, which no tab changes in between. It lasts once
+   * this resolves.
+   *
+   * @param {string} store
+   * @param {IDBValidKey} key
+   * @param {(stored: any) => any} make gets undefined where there is none; where it gives that,
+   *   nothing changes.
+   * @throws {DOMException} it could not be stored, for want of room as a rule.
+   */
+  async update(store, key, make) {
+    if (!this.database) return;
+    const transaction = this.database.transaction(store, "readwrite");
+    const values = transaction.objectStore(store);
+    const request = values.get(key);
+    request.onsuccess = () => {
+      const value = make(request.result);
+      if (value !== undefined) values.put(value, key);
+    };
+    await completed(transaction);
   }
 
   /**
@@ -58,7 +85,9 @@ export class Storage {
    */
   async delete(store, key) {
     if (!this.database) return;
-    await settled(this.database.transaction(store, "readwrite").objectStore(store).delete(key));
+    const transaction = this.database.transaction(store, "readwrite");
+    transaction.objectStore(store).delete(key);
+    await completed(transaction);
   }
 }
 
@@ -71,5 +100,19 @@ function settled(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
+  });
+}
+
+/**
+ * Wait until what was written lasts: a request that has succeeded may yet be undone.
+ *
+ * @param {IDBTransaction} transaction
+ * @returns {Promise<void>}
+ */
+function completed(transaction) {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    // A request that fails ends in this, too.
+    transaction.onabort = () => reject(transaction.error);
   });
 }

@@ -112,6 +112,8 @@ export function chosen(work, choice) {
   if (!item) return work;
   const multimask = choice !== null;
   const same = item.prompt.multimask === multimask;
+  // The best candidate is chosen where none is.
+  if (same && choice === chosenOf(item)) return work;
   return changed(work, item.id, {
     choice,
     ...(same ? {} : { prompt: { ...item.prompt, multimask }, answer: { masks: null } }),
@@ -119,7 +121,7 @@ export function chosen(work, choice) {
 }
 
 /**
- * Change an object.
+ * Change an object. What changes nothing gives the same work, here and elsewhere: it is no step.
  *
  * @param {Work} work
  * @param {number} id
@@ -127,7 +129,11 @@ export function chosen(work, choice) {
  * @returns {Work}
  */
 export function changed(work, id, change) {
-  const items = work.items.map((item) => (item.id === id ? { ...item, ...change } : item));
+  const item = work.items.find((one) => one.id === id);
+  const differs = Object.entries(change).some(([name, value]) =>
+    item?.[/** @type {keyof Item} */ (name)] !== value);
+  if (!item || !differs) return work;
+  const items = work.items.map((one) => (one === item ? { ...item, ...change } : one));
   return { ...work, items };
 }
 
@@ -142,6 +148,16 @@ export function removed(work, id) {
     items: work.items.filter((item) => item.id !== id),
     selected: work.selected === id ? null : work.selected,
   };
+}
+
+/**
+ * Remove all objects. The next one has a number that none has had.
+ *
+ * @param {Work} work
+ * @returns {Work}
+ */
+export function emptied(work) {
+  return work.items.length ? { ...NOTHING, next: work.next } : work;
 }
 
 /**
@@ -162,6 +178,7 @@ export function selecting(work, id) {
  * @returns {Work}
  */
 export function withEverything(work, records, label) {
+  if (!records.length) return work;
   const found = records.map(({ counts, score, point }, index) => ({
     id: work.next + index,
     label,

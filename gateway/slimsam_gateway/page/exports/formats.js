@@ -1,8 +1,10 @@
 /** What can be saved: COCO, masks, labelme, cut-outs. */
 
+import { basesOf, unique } from "../names.js";
 import { areaOf, boxOf, decodeRuns, pixelsOf } from "../rle.js";
 import { maskPng } from "./png.js";
 import { ringsOf } from "./rings.js";
+import { checkSize } from "./zip.js";
 
 /** Objects without a label have this category. */
 export const UNLABELLED = "object";
@@ -10,12 +12,17 @@ export const UNLABELLED = "object";
 /**
  * @typedef {{label: string, counts: string, score: number}} Saved an object.
  * @typedef {{
- *   name: string, width: number, height: number, objects: Saved[], file: () => Promise<Blob>,
+ *   name: string, width: number, height: number, objects: Saved[],
+ *   decode: () => Promise<ImageBitmap>,
  * }} Annotated a picture with objects.
  * @typedef {{name: string, bytes: Uint8Array<ArrayBuffer>}} File
  */
 
-/** @type {Record<string, (pictures: Annotated[]) => Promise<File[]>>} */
+/**
+ * Each tells which pictures it leaves out: those that cannot be decoded, where it needs their pixels.
+ *
+ * @type {Record<string, (pictures: Annotated[], leaveOut: (name: string) => void) => Promise<File[]>>}
+ */
 export const FORMATS = { coco, masks, labelme, cutouts };
 
 /** @param {Annotated[]} pictures */
@@ -51,21 +58,24 @@ async function coco(pictures) {
 
 /** @param {Annotated[]} pictures */
 function masks(pictures) {
-  return eachObject(pictures, (picture, object) => {
+  return eachObject(pictures, null, (picture, object) => {
     const { ends } = shapeOf(picture, object);
     const pixels = pixelsOf(ends, picture.height, [0, 0, picture.width, picture.height]);
     return maskPng(pixels, picture.width, picture.height);
   });
 }
 
-/** @param {Annotated[]} pictures */
-function cutouts(pictures) {
-  return eachObject(pictures, async (picture, object, bitmap) => {
+/**
+ * @param {Annotated[]} pictures
+ * @param {(name: string) => void} leaveOut
+ */
+function cutouts(pictures, leaveOut) {
+  return eachObject(pictures, leaveOut, async (picture, object, bitmap) => {
     const { ends, box } = shapeOf(picture, object);
     const [width, height] = [box[2] - box[0], box[3] - box[1]];
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.drawImage(await bitmap(), -box[0], -box[1]);
+    context.drawImage(bitmap, -box[0], -box[1]);
     const image = context.getImageData(0, 0, width, height);
     pixelsOf(ends, picture.height, box).forEach((inside, index) => {
       if (!inside) image.data.fill(0, 4 * index, 4 * index + 4);
@@ -82,8 +92,9 @@ function cutouts(pictures) {
  * @param {Annotated[]} pictures
  */
 async function labelme(pictures) {
+  const bases = basesOf(pictures.map(({ name }) => name));
   const files = [];
-  for (const picture of pictures) {
+  for (const [order, picture] of pictures.entries()) {
     const shapes = [];
     for (const [index, object] of picture.objects.entries()) {
       const { ends, box } = shapeOf(picture, object);
@@ -109,7 +120,7 @@ async function labelme(pictures) {
         shapes.push({ ...common, points, shape_type: "polygon", mask: null });
       }
     }
-    files.push(json(`${stemOf(picture.name)}.json`, {
+    files.push(json(`${bases[order]}.json`, {
       version: "5.5.0",
       flags: {},
       shapes,
@@ -126,20 +137,32 @@ async function labelme(pictures) {
  * Make a PNG of each object that is somewhere.
  *
  * @param {Annotated[]} pictures
- * @param {(picture: Annotated, object: Saved, bitmap: () => Promise<ImageBitmap>) => Promise<Uint8Array<ArrayBuffer>>} make
+ * @param {((name: string) => void) | null} leaveOut is told of pictures that cannot be decoded; null
+ *   where none has to be.
+ * @param {(picture: Annotated, object: Saved, bitmap: ImageBitmap) => Promise<Uint8Array<ArrayBuffer>>} make
  */
-async function eachObject(pictures, make) {
+async function eachObject(pictures, leaveOut, make) {
+  // Before the work rather than after it.
+  checkSize(pictures.reduce((sum, { objects }) => sum + objects.length, 0));
+  const bases = basesOf(pictures.map(({ name }) => name));
+  /** @type {Set<string>} */
+  const taken = new Set();
   const files = [];
-  for (const picture of pictures) {
-    /** @type {Promise<ImageBitmap> | undefined} */
-    let decoded;
-    const bitmap = () => (decoded ??= picture.file().then((file) => createImageBitmap(file)));
+  for (const [order, picture] of pictures.entries()) {
+    const bitmap = leaveOut && (await picture.decode().catch(() => null));
+    if (leaveOut && !bitmap) {
+      leaveOut(picture.name);
+      continue;
+    }
     for (const [index, object] of picture.objects.entries()) {
       if (!areaOf(shapeOf(picture, object).ends)) continue;
-      const name = `${stemOf(picture.name)}-${index + 1}-${plain(categoryOf(object))}.png`;
-      files.push({ name, bytes: await make(picture, object, bitmap) });
+      const base = `${bases[order]}-${index + 1}-${plain(categoryOf(object))}`;
+      // Object 1, labelled 1-sun, of a.jpg and object 1, labelled sun, of a-1.jpg.
+      const name = unique(`${base}.png`, taken);
+      taken.add(name);
+      files.push({ name, bytes: await make(picture, object, /** @type {ImageBitmap} */ (bitmap)) });
     }
-    (await decoded)?.close();
+    bitmap?.close();
   }
   return files;
 }
@@ -156,11 +179,6 @@ function shapeOf(picture, object) {
 /** @param {Saved} object */
 function categoryOf(object) {
   return object.label || UNLABELLED;
-}
-
-/** @param {string} name of a file, with its folders. */
-function stemOf(name) {
-  return name.replace(/\.[^./]+$/, "");
 }
 
 /**

@@ -24,7 +24,7 @@ export function ringsOf(pixels, width, height) {
       if (!at(x, y) || at(x, y - 1) || seen[y * width + x]) continue;
       const ring = walk(at, x, y, (edgeX, edgeY) => (seen[edgeY * width + edgeX] = 1));
       // Around a hole the walk goes the other way.
-      (areaOf(ring) > 0 ? rings.outer : rings.holes).push(simplified(ring));
+      (signedArea(ring) > 0 ? rings.outer : rings.holes).push(simplified(ring));
     }
   }
   return rings;
@@ -61,8 +61,12 @@ function walk(at, startX, startY, mark) {
   return corners;
 }
 
-/** @param {Point[]} ring */
-function areaOf(ring) {
+/**
+ * Give the area within a ring, negative where it goes round the other way, as around a hole.
+ *
+ * @param {Point[]} ring
+ */
+function signedArea(ring) {
   return ring.reduce((sum, [x, y], index) => {
     const [nextX, nextY] = ring[(index + 1) % ring.length];
     return sum + (x * nextY - nextX * y) / 2;

@@ -6,10 +6,11 @@ import { zip } from "./zip.js";
 /**
  * @param {string} format one of FORMATS.
  * @param {import("./formats.js").Annotated[]} pictures
+ * @param {(name: string) => void} leaveOut is told which pictures are left out.
  * @returns {Promise<number>} how many files there are.
  */
-export async function save(format, pictures) {
-  const files = await FORMATS[format](pictures);
+export async function save(format, pictures, leaveOut) {
+  const files = await FORMATS[format](pictures, leaveOut);
   if (files.length === 1) {
     const name = /** @type {string} */ (files[0].name.split("/").pop());
     download(name, new Blob([files[0].bytes]));
