@@ -18,6 +18,7 @@ from slimsam_client.batch.mask_files import write_masks
 from slimsam_client.batch.patience import outlast
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.plan import Plan, result_key, shard_name
+from slimsam_client.batch.reading import check_machine
 from slimsam_client.batch.shard_file import encode_answers
 from slimsam_client.batch.store import Store
 from slimsam_client.calls import AskDigest, Operation
@@ -150,6 +151,9 @@ class Worker:
         start = time.monotonic()
         pictures = await asyncio.to_thread(self.plan.pictures, self._store, shard)
         answers = await self._answers(pictures)
+        if all(answer.error is not None for answer in answers):
+            reason = str(answers[0].error)
+            await check_machine(self.plan, self._store, shard, pictures, reason)
         if self.plan.task.format == "png":
             await asyncio.to_thread(write_masks, self._store, answers)
         await self._check_checkpoint()
@@ -171,7 +175,7 @@ class Worker:
 
         async def limited(picture: Picture) -> Answer:
             async with limit:
-                answer = await self._computing.answer(picture)
+                answer = await self._computing.answer(picture, self._store)
             self.images_of_shard += 1
             self._report(self, None)
             return answer
