@@ -119,7 +119,7 @@ class Worker:
         await self._look()
         if shard in self.finished:
             return None
-        return await asyncio.to_thread(self._claims.take, shard)
+        return await self._taken(shard)
 
     async def work_on(self, claim: Claim) -> ShardDone | None:
         """Compute a shard, and write its result; None if the claim was lost meanwhile."""
@@ -193,10 +193,22 @@ class Worker:
     async def _take(self, order: list[int]) -> Claim | None:
         for shard in order:
             if shard not in self.finished:
-                claim = await asyncio.to_thread(self._claims.take, shard)
+                claim = await self._taken(shard)
                 if claim is not None:
                     return claim
         return None
+
+    async def _taken(self, shard: int) -> Claim | None:
+        """Claim a shard; whoever is cancelled meanwhile gives up what the thread still gets."""
+        # No task: at the end of a program all tasks are cancelled, and a future of a thread is not.
+        taking = asyncio.get_running_loop().run_in_executor(None, self._claims.take, shard)
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            (claim,) = await asyncio.gather(taking, return_exceptions=True)
+            if isinstance(claim, Claim):
+                await asyncio.to_thread(self._claims.give_up, claim)
+            raise
 
     async def _look(self) -> None:
         """List what is finished, and what is claimed."""
