@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from batch_runs import bucket, environment
 from picture_site import Site, picture_site, reply
 
 from slimsam_client.batch import locations, patient_file
@@ -77,6 +78,32 @@ def test_a_machine_without_the_tar(batch: Run, fake: str, pictures: Path, tmp_pa
     assert batch(*line, "--plan")[0] == 0
     path.unlink()
     assert_nothing_was_done(batch(*line), tmp_path / "out")
+
+
+def test_a_store_without_the_pictures(
+    batch: Run,
+    fake: str,
+    pictures: Path,
+    tmp_path: Path,
+    moto: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever is wrong with it: here the objects have gone."""
+    for name, value in environment("", f"http://127.0.0.1:{moto}").items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    objects = bucket(moto)
+    for name in NAMES:
+        objects.put_object(Key=f"{tmp_path.name}/{name}", Body=(pictures / name).read_bytes())
+    line = (f"s3://bucket/{tmp_path.name}", tmp_path / "out", *FEW, "--shards", 3, "--url", fake)
+    assert batch(*line, "--plan")[0] == 0
+    for name in NAMES:
+        objects.Object(f"{tmp_path.name}/{name}").delete()
+    assert_nothing_was_done(batch(*line), tmp_path / "out")
+    for name in NAMES[1:]:
+        objects.put_object(Key=f"{tmp_path.name}/{name}", Body=(pictures / name).read_bytes())
+    status, out, _ = batch(*line, "--json")
+    assert status == 1 and list(json.loads(out)["failed"]) == NAMES[:1]
 
 
 def test_a_relative_folder_is_that_of_the_plan(
