@@ -131,3 +131,10 @@ class InvalidRequestError(SlimSamError):
 
 class ServerError(SlimSamError):
     """The server failed, for a reason of its own."""
+
+
+OF_AN_IMAGE: Final = (
+    ImageError, InvalidRequestError, MaskError, PromptError,
+    RequestCancelledError, RequestTimeoutError, ServerError,
+)  # fmt: skip
+"""After these errors the next of many images may succeed; after any other, none will."""

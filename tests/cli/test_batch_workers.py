@@ -18,7 +18,8 @@ from batch_runs import Workers, environment
 
 from slimsam_client.batch import claims
 from slimsam_client.batch.claims import Claim, Claims
-from slimsam_client.batch.local_store import PART_SUFFIX, LocalStore
+from slimsam_client.batch.local_files import PART_SUFFIX
+from slimsam_client.batch.local_store import LocalStore
 from slimsam_client.batch.pace import Pace
 from slimsam_client.batch.plan import read_plan
 from slimsam_client.batch.store import Store, open_store

@@ -13,13 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from slimsam_client.cli.files import (
-    MAX_BYTES,
-    PART_SUFFIX,
-    read_file,
-    remove_parts,
-    write_whole,
-)
+from slimsam_client.batch.local_files import MAX_BYTES, PART_SUFFIX, remove_parts
+from slimsam_client.cli.files import read_file, write_whole
 from slimsam_client.cli.status import UsageError
 
 KILLED_BEFORE_THE_END = """

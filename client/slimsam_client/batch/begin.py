@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from slimsam_client.batch.detections import BESIDE, with_detections
-from slimsam_client.batch.locations import is_url, local_path
+from slimsam_client.batch.locations import same_place
 from slimsam_client.batch.pictures import Columns
 from slimsam_client.batch.plan import Plan, Task, make_plan
 from slimsam_client.batch.sources import find_pictures
@@ -43,7 +43,7 @@ def begin(
         ImageError: what lists the pictures or the prompts cannot be read.
         StorageError: a store fails.
     """
-    if leave_out is not None and _same(task.source, leave_out):
+    if leave_out is not None and same_place(task.source, leave_out):
         raise SettingsError(f"expected results in another folder than {task.source}, got the same")
     beside = task.prompts == BESIDE
     pictures = find_pictures(task.source, columns or Columns(), beside, leave_out)
@@ -52,11 +52,3 @@ def begin(
         pictures, found = with_detections(pictures, task.prompts)
         categories = found or categories
     return make_plan(store, task, pictures, categories, digest, shards, lease)
-
-
-def _same(one: str, other: str) -> bool:
-    if is_url(one) or is_url(other):
-        return one.rstrip("/") == other.rstrip("/")
-    from pathlib import Path
-
-    return Path(local_path(one)).resolve() == Path(local_path(other)).resolve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from slimsam_client.batch.locations import read
+from slimsam_client.batch.matching import Matches
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.prompts import Prompts
 from slimsam_client.errors import SettingsError
@@ -32,21 +33,22 @@ def coco_prompts(
         names of categories.
 
     Raises:
-        SettingsError: it is something else.
+        SettingsError: it is something else, or has boxes that may be of either of two pictures.
         ImageError: it cannot be read.
     """
     text = read(source)
+    ids = Matches(source, "image_id")
     try:
         content = json.loads(text)
         if isinstance(content, list):
-            ids = {
-                int(stem): picture.name
-                for picture in pictures
-                if (stem := PurePosixPath(picture.name).stem).isdecimal()
-            }
+            for picture in pictures:
+                stem = PurePosixPath(picture.name).stem
+                if stem.isdecimal():
+                    ids.add(int(stem), picture.name)
             annotations, names = content, {}
         else:
-            ids = {image["id"]: str(image["file_name"]) for image in content["images"]}
+            for image in content["images"]:
+                ids.add(image["id"], str(image["file_name"]))
             annotations = content["annotations"]
             names = {int(kind["id"]): str(kind["name"]) for kind in content.get("categories", [])}
         boxes: dict[str, list[tuple[list[float], int]]] = defaultdict(list)
@@ -54,17 +56,25 @@ def coco_prompts(
             name = ids.get(annotation["image_id"])
             if name is not None:
                 boxes[name].append((_corners(annotation["bbox"]), int(annotation["category_id"])))
+    except SettingsError:
+        raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(
             f"{source}: expected COCO's annotations or results with bbox and category_id, got "
             f"something else ({type(error).__name__}: {error!s:.200})"
         ) from error
     # Names are often without the folder, where it is the same for all.
-    last = Counter(PurePosixPath(picture.name).name for picture in pictures)
+    known = {picture.name for picture in pictures}
+    last = Matches(source, "file_name")
+    for picture in pictures:
+        last.add(PurePosixPath(picture.name).name, picture.name)
 
     def prompts_of(picture: Picture) -> Prompts | None:
+        found = boxes.get(picture.name)
         name = PurePosixPath(picture.name).name
-        found = boxes.get(picture.name) or (boxes.get(name) if last[name] == 1 else None)
+        if not found and name in boxes and name not in known:
+            last.get(name)
+            found = boxes[name]
         if not found:
             return None
         return Prompts([box for box, _ in found], categories=[kind for _, kind in found])

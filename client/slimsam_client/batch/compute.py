@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import isnan
-from typing import Final
+from typing import TypeVar
 
 from slimsam_client.async_client import AsyncSlimSam
 from slimsam_client.batch.answer import Answer, FoundMask, found_mask
 from slimsam_client.batch.embeddings import KeptEmbeddings
-from slimsam_client.batch.patience import FAILED, SECONDS, outlast
+from slimsam_client.batch.patience import SECONDS, outlast
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.plan import Task
-from slimsam_client.errors import (
-    ImageError,
-    InvalidRequestError,
-    MaskError,
-    PromptError,
-    StaleEmbeddingError,
-)
+from slimsam_client.batch.reading import read_picture
+from slimsam_client.batch.store import Store
+from slimsam_client.errors import OF_AN_IMAGE, StaleEmbeddingError
 from slimsam_client.image.load import load_image
-from slimsam_client.integrations.coco import CATEGORY
+from slimsam_client.integrations.coco import CATEGORY_ID
 from slimsam_client.results import Embedding
 
-OF_THE_PICTURE: Final = (ImageError, InvalidRequestError, MaskError, PromptError, *FAILED)
-"""After these errors the next picture may succeed; after any other, none will."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,21 @@ class Computing:
     kept: KeptEmbeddings | None = None
     patience: float = SECONDS
 
-    async def answer(self, picture: Picture) -> Answer:
+    async def answer(self, picture: Picture, store: Store) -> Answer:
         """Read a picture and find its masks, or say why there are none.
+
+        Args:
+            picture: the picture.
+            store: where the batch lies.
 
         Raises:
             SlimSamError: no other picture will fare better: the server is away, serves another
-                checkpoint, or wants other headers.
+                checkpoint, or wants other headers; or the batch's own store fails.
         """
         try:
-            content = await asyncio.to_thread(picture.read)
-            return await outlast(self.sam, lambda: self._answer(picture, content), self.patience)
-        except OF_THE_PICTURE as error:
+            content = await read_picture(picture, store)
+            return await self._answer(picture, content)
+        except OF_AN_IMAGE as error:
             reason = str(error).removeprefix("image bytes: ")
             return Answer(picture.name, error=reason)
         except MemoryError:
@@ -76,15 +76,16 @@ class Computing:
 
     async def _everything(self, content: bytes) -> tuple[tuple[int, int], list[FoundMask]]:
         height, width = (await asyncio.to_thread(load_image, content)).shape[:2]
-        records = await self.sam.generate(
-            content, self.task.settings, on_server=self.on_server, timeout=self.timeout
+        records = await self._outlast(
+            lambda: self.sam.generate(
+                content, self.task.settings, on_server=self.on_server, timeout=self.timeout
+            )
         )
-        category = int(str(CATEGORY["id"]))
         return (height, width), [
             found_mask(
                 record.rle,
                 record.predicted_iou,
-                category,
+                CATEGORY_ID,
                 None if isnan(record.stability_score) else record.stability_score,
             )
             for record in records
@@ -95,7 +96,7 @@ class Computing:
             found = await asyncio.to_thread(self.kept.find, content)
             if found is not None:
                 return found
-        embedding = await self.sam.embed(content)
+        embedding = await self._outlast(lambda: self.sam.embed(content))
         if embedding.digest != self.digest and None not in (embedding.digest, self.digest):
             raise other_checkpoint(self.digest, embedding.digest)
         if self.kept is not None:
@@ -103,21 +104,27 @@ class Computing:
         return embedding
 
     async def _prompted(self, picture: Picture, embedding: Embedding) -> list[FoundMask]:
-        if not picture.prompts:
+        prompts = picture.prompts
+        if not prompts:
             return []
-        prediction = await self.sam.predict(
-            embedding,
-            **picture.prompts.arguments(embedding.original_size),
-            multimask_output=self.task.multimask_output,
-            masks="rle",
+        prediction = await self._outlast(
+            lambda: self.sam.predict(
+                embedding,
+                **prompts.arguments(embedding.original_size),
+                multimask_output=self.task.multimask_output,
+                masks="rle",
+            )
         )
-        categories = picture.prompts.categories or [int(str(CATEGORY["id"]))] * len(picture.prompts)
+        categories = prompts.categories or [CATEGORY_ID] * len(prompts)
         return [
             found_mask(rle, score, category)
             for rle, score, category in zip(
                 prediction.rles, prediction.best_scores.tolist(), categories, strict=True
             )
         ]
+
+    async def _outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await outlast(self.sam, ask, self.patience)
 
 
 def other_checkpoint(expected: str | None, got: str | None) -> StaleEmbeddingError:

@@ -60,7 +60,7 @@ def with_detections(
         elif source.lower().endswith(PARQUETS):
             prompts_of = parquet_prompts(source)
         else:
-            prompts_of = yolo_prompts(source)
+            prompts_of = yolo_prompts(source, pictures)
         found = [_given(picture, prompts_of(picture)) for picture in pictures]
     if not any(len(picture.prompts or ()) for picture in found):
         raise SettingsError(

@@ -12,6 +12,7 @@ from slimsam_client.batch.answer import Answer
 from slimsam_client.batch.plan import Plan, result_key
 from slimsam_client.batch.shard_file import decode_answers
 from slimsam_client.batch.store import Store
+from slimsam_client.integrations.coco import coco_annotation
 
 ANNOTATIONS: Final = "annotations.json"
 SUMMARY: Final = "summary.json"
@@ -117,13 +118,7 @@ def _annotations(found: Iterator[list[Answer]]) -> Iterator[dict[str, Any]]:
     for image_id, answer in _numbered(found):
         for mask in answer.masks:
             annotation_id += 1
-            yield {
-                "id": annotation_id,
-                "image_id": image_id,
-                "category_id": mask.category_id,
-                "segmentation": {"size": [answer.height, answer.width], "counts": mask.counts},
-                "area": mask.area,
-                "bbox": list(mask.bbox),
-                "iscrowd": 0,
-                "score": mask.score,
-            }
+            rle = {"size": [answer.height, answer.width], "counts": mask.counts}
+            yield coco_annotation(
+                annotation_id, image_id, mask.category_id, rle, mask.area, mask.bbox, mask.score
+            )

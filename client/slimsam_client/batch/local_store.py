@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
+from slimsam_client.batch.local_files import PART_SUFFIX, part_file, put_on_disk, remove_parts
+from slimsam_client.batch.locations import is_url
 from slimsam_client.batch.retrying import StorageError
 from slimsam_client.errors import SettingsError
-
-PART_SUFFIX: Final = ".slimsam-part"
-"""Files that are being written have this suffix. Only a killed process leaves one behind."""
 
 
 class LocalStore:
@@ -41,9 +39,10 @@ class LocalStore:
         The name is linked to the whole file, which fails where the name is taken.
         """
         path = self._folder / key
-        with self.writing_part(path) as (part, file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part_file(path) as (part, file):
             file.write(content)
-            _put_on_disk(file)
+            put_on_disk(file)
             try:
                 os.link(part, path)
             except FileExistsError:
@@ -83,9 +82,10 @@ class LocalStore:
     def writing(self, key: str) -> Iterator[IO[bytes]]:
         """As `Store.writing`."""
         path = self._folder / key
-        with self.writing_part(path) as (part, file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part_file(path) as (part, file):
             yield file
-            _put_on_disk(file)
+            put_on_disk(file)
             try:
                 os.replace(part, path)
             except FileNotFoundError:
@@ -94,24 +94,10 @@ class LocalStore:
                 if not path.exists():
                     raise
 
-    @contextmanager
-    def writing_part(self, path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-        """Open a file of another name beside it, which is gone at the end."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
-        try:
-            with open(part, "xb") as file:
-                yield part, file
-        finally:
-            part.unlink(missing_ok=True)
+    def holds(self, place: str) -> bool:
+        """As `Store.holds`."""
+        return not is_url(place)
 
     def tidy(self) -> None:
         """As `Store.tidy`."""
-        for part in self._folder.rglob(f".*{PART_SUFFIX}"):
-            part.unlink(missing_ok=True)
-
-
-def _put_on_disk(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())  # without it, a power cut could leave an empty file
-    file.close()
+        remove_parts(self._folder)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, NoReturn, cast
 
+from slimsam_client.batch.local_files import check_size, open_regular
+from slimsam_client.batch.patient_file import PatientFile
 from slimsam_client.batch.retrying import patiently
 from slimsam_client.errors import ImageError, MissingExtraError
 
-MAX_BYTES: Final = 2**31 - 1
-"""A picture has at most so many bytes, since no message of gRPC holds more."""
+
+class UnreadableError(ImageError):
+    """Nothing can be read at a place."""
 
 
 def is_url(place: str) -> bool:
@@ -23,6 +25,18 @@ def is_url(place: str) -> bool:
 def local_path(place: str) -> str:
     """Give the path of a place that is no URL."""
     return place.removeprefix("file://")
+
+
+def absolute(place: str) -> str:
+    """Give a place that means the same in every working directory."""
+    return place if is_url(place) else os.path.join(os.getcwd(), local_path(place))
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two places are one and the same folder."""
+    if is_url(one) or is_url(other):
+        return one.rstrip("/") == other.rstrip("/")
+    return Path(local_path(one)).resolve() == Path(local_path(other)).resolve()
 
 
 def import_fsspec() -> Any:
@@ -78,7 +92,7 @@ def read(place: str, offset: int = 0, size: int | None = None) -> bytes:
     """Read a file, or `size` bytes of it.
 
     Raises:
-        ImageError: it cannot be read, is no regular file, or is too large.
+        UnreadableError: it cannot be read, is no regular file, or is too large.
         StorageError: its store fails.
     """
     try:
@@ -90,38 +104,40 @@ def read(place: str, offset: int = 0, size: int | None = None) -> bytes:
             )
             return content
         return _read_local(Path(local_path(place)), offset, size)
-    except OSError as error:
-        raise ImageError(
-            f"{place}: expected a readable file, got {error.strerror or error}; check the path"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError is for what no path or URL can be
+        raise _unreadable_file(place, error) from error
 
 
 def _read_local(path: Path, offset: int, size: int | None) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could wait for ever
-        raise ImageError(f"{path}: expected a regular file, got something else")
-    with path.open("rb") as file:
-        if size is None and os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ImageError(f"{path}: expected at most {MAX_BYTES:,} bytes, got more")
+    with open_regular(path) as file:
+        if size is None:
+            check_size(os.fstat(file.fileno()).st_size, path)
         file.seek(offset)
         return file.read() if size is None else file.read(size)
 
 
 def open_file(place: str) -> IO[bytes]:
-    """Open a file that can be sought in.
+    """Open a file that can be sought in; each piece of a remote one is read as `read` reads.
 
     Raises:
-        ImageError: it cannot be opened.
+        UnreadableError: it cannot be opened.
+        StorageError: its store fails.
     """
     try:
         if is_url(place):
             system, path = file_system(place)
-            opening: Callable[[], IO[bytes]] = lambda: system.open(path, "rb")  # noqa: E731
-            return patiently(opening, place)
-        return open(local_path(place), "rb")
-    except OSError as error:
-        raise ImageError(
-            f"{place}: expected a readable file, got {error.strerror or error}; check the path"
-        ) from error
+            file = patiently(lambda: system.open(path, "rb"), place)
+            return cast(IO[bytes], PatientFile(file, place))
+        return open_regular(Path(local_path(place)))
+    except (OSError, ValueError) as error:
+        raise _unreadable_file(place, error) from error
+
+
+def _unreadable_file(place: str, error: OSError | ValueError) -> UnreadableError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if reason == place and isinstance(error, FileNotFoundError):  # it is all that fsspec says
+        reason = os.strerror(errno.ENOENT)
+    return UnreadableError(f"{place}: expected a readable file, got {reason}; check the path")
 
 
 def files_below(folder: str, recursive: bool = True, leave_out: str | None = None) -> list[str]:

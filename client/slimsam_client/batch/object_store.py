@@ -77,6 +77,10 @@ class ObjectStore:
             file.flush()
             self._ask(lambda: self._system.put_file(file.name, self._root + key), key)
 
+    def holds(self, place: str) -> bool:
+        """As `Store.holds`: all buckets are at one address."""
+        return place.partition("://")[0] in self._system.protocol
+
     def tidy(self) -> None:
         """As `Store.tidy`: an object is never half-written."""
 

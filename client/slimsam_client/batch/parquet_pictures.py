@@ -7,7 +7,7 @@ from typing import Any
 
 from slimsam_client.batch.columns import NAMES, prompts_of_columns
 from slimsam_client.batch.locations import is_url, open_file
-from slimsam_client.batch.parquet_cells import open_parquet
+from slimsam_client.batch.parquet_cells import open_parquet, whole_parquet
 from slimsam_client.batch.pictures import Columns, Picture
 from slimsam_client.errors import ImageError
 
@@ -21,7 +21,7 @@ def parquet_pictures(place: str, columns: Columns, with_prompts: bool) -> list[P
         with_prompts: whether to read the columns of prompts, too.
 
     Raises:
-        ImageError: it is no Parquet file, or has no such columns.
+        ImageError: it is no Parquet file, is damaged, or has no such columns.
     """
     found: list[Picture] = []
     with open_file(place) as file:
@@ -38,7 +38,8 @@ def parquet_pictures(place: str, columns: Columns, with_prompts: bool) -> list[P
         count = 0
         for group in range(opened.num_row_groups):
             size = opened.metadata.row_group(group).num_rows
-            rows = opened.read_row_group(group, wanted).to_pylist() if wanted else [{}] * size
+            with whole_parquet(place):
+                rows = opened.read_row_group(group, wanted).to_pylist() if wanted else [{}] * size
             for index, row in enumerate(rows):
                 found.append(_picture(place, columns, kind, row, (group, index), count))
                 count += 1

@@ -35,8 +35,8 @@ async def outlast(
 
     Args:
         sam: the client.
-        ask: makes the request.
-        seconds: how long the server may be away.
+        ask: makes the request; one at a time, so that what was answered is not asked again.
+        seconds: how long the server may be away at a stretch.
 
     Raises:
         SlimSamError: the server was away for longer, has failed ATTEMPTS times, or refuses.
@@ -47,11 +47,12 @@ async def outlast(
         try:
             return await ask()
         except AWAY as error:
-            since = since or time.monotonic()
+            since = time.monotonic() if since is None else since
             if time.monotonic() - since > seconds:
                 raise
             last: SlimSamError = error
         except FAILED as error:
+            since = None  # it was there: when it goes away next, it is for another time
             failures += 1
             if failures == ATTEMPTS:
                 raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal, get_args
 
+from slimsam_client.batch.local_store import LocalStore
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.store import Store
 from slimsam_client.errors import SettingsError
@@ -160,11 +161,15 @@ def make_plan(
         lease: seconds.
 
     Raises:
-        SettingsError: a name cannot be that of a PNG, or the other worker's task is another.
+        SettingsError: a name cannot be that of a PNG or in Parquet, or the other worker's task is
+            another.
     """
-    if task.format == "png":
-        for picture in pictures:
+    for picture in pictures:
+        if task.format == "png":
             check_name(picture.name)
+        # A folder keeps names that are no text, and so does JSON.
+        if task.format == "parquet" or (task.format == "png" and not isinstance(store, LocalStore)):
+            check_text(picture.name)
     count = min(shards or -(-len(pictures) // PER_SHARD), len(pictures))
     starts = [len(pictures) * shard // count for shard in range(count + 1)]
     texts = [
@@ -203,3 +208,18 @@ def check_name(name: str) -> None:
             f"expected names of pictures below a folder, for PNGs to lie in, got {name!r:.200}; "
             "coco and parquet take any"
         )
+
+
+def check_text(name: str) -> None:
+    """Refuse a picture's name that is no text: bytes of a file's name that are not UTF-8.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"expected names of pictures in UTF-8, as Parquet and object stores hold them, got "
+            f"{name!r:.200}; rename it, or have the format coco, which takes any"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import time
 from collections.abc import Callable
@@ -19,10 +20,16 @@ FINAL: Final = (
     FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
 )  # fmt: skip
 """After these errors of the system another attempt has the same end."""
+TOO_SLOW, TOO_MANY = 408, 429
+"""Of HTTP's refusals these two may pass."""
 
 
 class StorageError(SlimSamError):
     """A store does not do what it is asked for."""
+
+
+class CredentialsError(StorageError):
+    """This machine has no credentials for a store."""
 
 
 def patiently(call: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -34,8 +41,9 @@ def patiently(call: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
         seconds: how long to go on at most.
 
     Raises:
-        OSError: it ended in one of FINAL.
-        StorageError: it has failed until then, or no credentials are there.
+        OSError: it ended in one of FINAL, or the request itself is at fault.
+        CredentialsError: no credentials are there.
+        StorageError: it has failed until then.
     """
     deadline = time.monotonic() + seconds
     pause = 0.1
@@ -47,8 +55,13 @@ def patiently(call: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
         except Exception as error:
             if not _may_pass(error):
                 raise
-            if _is_refusal(error) or time.monotonic() + pause > deadline:
-                raise StorageError(
+            refusal = _refusal(error)
+            if refusal is not None:
+                raise OSError(errno.EINVAL, quoted(refusal), what) from error
+            no_credentials = _has_no_credentials(error)
+            if no_credentials or time.monotonic() + pause > deadline:
+                kind = CredentialsError if no_credentials else StorageError
+                raise kind(
                     f"{what}: expected an answer of the store within {seconds:g} s, got "
                     f"{quoted(f'{type(error).__name__}: {error}')}; check its address, its "
                     "credentials and that it is there, and run the same again to go on"
@@ -65,5 +78,16 @@ def _may_pass(error: Exception) -> bool:
     )
 
 
-def _is_refusal(error: Exception) -> bool:
+def _refusal(error: Exception) -> str | None:
+    """What is wrong with the request itself: its address, or so says a server of HTTP.
+
+    S3's statuses say less: its 400 may be a slow upload, its 409 two that write at once.
+    """
+    status = getattr(error, "status", None)  # aiohttp's errors have one
+    if isinstance(status, int) and 400 <= status < 500 and status not in (TOO_SLOW, TOO_MANY):
+        return f"{status} {getattr(error, 'message', '')}"
+    return f"{type(error).__name__}: {error}" if isinstance(error, ValueError) else None
+
+
+def _has_no_credentials(error: Exception) -> bool:
     return type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")

@@ -18,12 +18,16 @@ def encode_answers(answers: Sequence[Answer], task: Task) -> bytes:
     Raises:
         MissingExtraError: pyarrow is not installed, for Parquet.
     """
-    rows = [answer.as_dict() for answer in answers]
     if task.format != "parquet":
+        rows = [answer.as_dict() for answer in answers]
         return json.dumps(rows, separators=(",", ":")).encode()
     parquet = import_parquet()
     import pyarrow
 
+    rows = [
+        {**answer.as_dict(), "image": _text(answer.image), "error": _text(answer.error)}
+        for answer in answers
+    ]
     file = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(rows, _schema(pyarrow)), file, compression="zstd")
     return file.getvalue()
@@ -36,6 +40,11 @@ def decode_answers(content: bytes, task: Task) -> list[Answer]:
     else:
         rows = import_parquet().read_table(io.BytesIO(content)).to_pylist()
     return [Answer.from_dict(row) for row in rows]
+
+
+def _text(value: str | None) -> str | None:
+    """Escape what UTF-8 lacks: an error may name a path whose bytes are no text."""
+    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _schema(pyarrow: Any) -> Any:

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from slimsam_client.batch.locations import file_system, files_below, is_url, local_path, read
+from slimsam_client.batch.locations import (
+    absolute,
+    file_system,
+    files_below,
+    is_url,
+    local_path,
+    read,
+)
 from slimsam_client.batch.parquet_pictures import parquet_pictures
 from slimsam_client.batch.pictures import Columns, Picture
 from slimsam_client.batch.retrying import patiently
@@ -23,7 +30,7 @@ PARQUETS = (".parquet", ".pq")
 def find_pictures(
     source: str, columns: Columns, with_prompts: bool, leave_out: str | None = None
 ) -> list[Picture]:
-    """List the pictures of a source, in its order.
+    """List the pictures of a source, in its order, each by its absolute path or URL.
 
     Args:
         source: path or URL of a folder, a list file, a tar, a Parquet file or a picture; or a
@@ -51,7 +58,7 @@ def find_pictures(
                 f"{source}: expected pictures of different names, got two of {picture.name!r:.200}"
             )
         names.add(picture.name)
-    return found
+    return [replace(picture, place=absolute(picture.place)) for picture in found]
 
 
 def _files(source: str, leave_out: str | None) -> Iterator[tuple[str, str]]:

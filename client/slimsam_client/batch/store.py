@@ -39,6 +39,9 @@ class Store(Protocol):
     def writing(self, key: str) -> AbstractContextManager[IO[bytes]]:
         """Write a large file piece by piece; it is there, whole, once the context ends well."""
 
+    def holds(self, place: str) -> bool:
+        """Whether a path or URL lies in this very store, so that both fail together."""
+
     def tidy(self) -> None:
         """Remove what killed workers have left half-written."""
 

@@ -45,7 +45,9 @@ def tar_pictures(place: str, with_prompts: bool) -> list[Picture]:
                         assert content is not None
                         given = _sample(content.read(MAX_JSON), f"{place}: {member.name}")
                         prompts[key] = given
-        except (tarfile.TarError, EOFError) as error:
+        except ImageError:
+            raise
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             raise ImageError(
                 f"{place}: expected a tar that is not compressed, got {error}"
             ) from error

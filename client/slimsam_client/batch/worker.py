@@ -18,6 +18,7 @@ from slimsam_client.batch.mask_files import write_masks
 from slimsam_client.batch.patience import outlast
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.plan import Plan, result_key, shard_name
+from slimsam_client.batch.reading import check_machine
 from slimsam_client.batch.shard_file import encode_answers
 from slimsam_client.batch.store import Store
 from slimsam_client.calls import AskDigest, Operation
@@ -118,7 +119,7 @@ class Worker:
         await self._look()
         if shard in self.finished:
             return None
-        return await asyncio.to_thread(self._claims.take, shard)
+        return await self._taken(shard)
 
     async def work_on(self, claim: Claim) -> ShardDone | None:
         """Compute a shard, and write its result; None if the claim was lost meanwhile."""
@@ -150,6 +151,9 @@ class Worker:
         start = time.monotonic()
         pictures = await asyncio.to_thread(self.plan.pictures, self._store, shard)
         answers = await self._answers(pictures)
+        if all(answer.error is not None for answer in answers):
+            reason = str(answers[0].error)
+            await check_machine(self.plan, self._store, shard, pictures, reason)
         if self.plan.task.format == "png":
             await asyncio.to_thread(write_masks, self._store, answers)
         await self._check_checkpoint()
@@ -171,7 +175,7 @@ class Worker:
 
         async def limited(picture: Picture) -> Answer:
             async with limit:
-                answer = await self._computing.answer(picture)
+                answer = await self._computing.answer(picture, self._store)
             self.images_of_shard += 1
             self._report(self, None)
             return answer
@@ -189,10 +193,22 @@ class Worker:
     async def _take(self, order: list[int]) -> Claim | None:
         for shard in order:
             if shard not in self.finished:
-                claim = await asyncio.to_thread(self._claims.take, shard)
+                claim = await self._taken(shard)
                 if claim is not None:
                     return claim
         return None
+
+    async def _taken(self, shard: int) -> Claim | None:
+        """Claim a shard; whoever is cancelled meanwhile gives up what the thread still gets."""
+        # No task: at the end of a program all tasks are cancelled, and a future of a thread is not.
+        taking = asyncio.get_running_loop().run_in_executor(None, self._claims.take, shard)
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            (claim,) = await asyncio.gather(taking, return_exceptions=True)
+            if isinstance(claim, Claim):
+                await asyncio.to_thread(self._claims.give_up, claim)
+            raise
 
     async def _look(self) -> None:
         """List what is finished, and what is claimed."""

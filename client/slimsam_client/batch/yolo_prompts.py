@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from slimsam_client.batch.locations import files_below, read
+from slimsam_client.batch.matching import Matches
 from slimsam_client.batch.pictures import Picture
 from slimsam_client.batch.prompts import Prompts
 from slimsam_client.errors import SettingsError
 
 
-def yolo_prompts(folder: str) -> Callable[[Picture], Prompts | None]:
+def yolo_prompts(folder: str, pictures: Sequence[Picture]) -> Callable[[Picture], Prompts | None]:
     """Give what reads the labels of a picture: those of `a/b.jpg` are in `a/b.txt` of the folder.
 
     A line is `class x y width height`, the box's middle and sides as shares of the picture's; what
     follows, such as a detector's confidence, is left alone.
 
+    Args:
+        folder: path or URL of the folder.
+        pictures: the pictures, for their names.
+
     Raises:
-        SettingsError: there is no such folder, or a line is another.
+        SettingsError: there is no such folder, a line is another, or two pictures' labels would be
+            in one file.
         ImageError: a file cannot be read.
     """
     root = folder.rstrip("/")
@@ -30,11 +36,15 @@ def yolo_prompts(folder: str) -> Callable[[Picture], Prompts | None]:
         raise SettingsError(
             f"{folder}: expected a .json, a .parquet or a folder of labels, found none"
         ) from error
+    labels = Matches(folder, "labels")
+    for picture in pictures:
+        labels.add(_label(picture), picture.name)
 
     def prompts_of(picture: Picture) -> Prompts | None:
-        name = str(PurePosixPath(picture.name).with_suffix(".txt"))
+        name = _label(picture)
         if name not in known:
             return None
+        labels.get(name)
         boxes, categories = [], []
         for number, line in enumerate(read(f"{root}/{name}").splitlines(), 1):
             if not line.strip():
@@ -54,3 +64,7 @@ def yolo_prompts(folder: str) -> Callable[[Picture], Prompts | None]:
         return Prompts(boxes, categories=categories, relative=True)
 
     return prompts_of
+
+
+def _label(picture: Picture) -> str:
+    return str(PurePosixPath(picture.name).with_suffix(".txt"))

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.batch.compute import OF_THE_PICTURE
-from slimsam_client.cli.files import read_file, remove_parts, write_whole
+from slimsam_client.batch.local_files import remove_parts
+from slimsam_client.cli.files import read_file, write_whole
 from slimsam_client.cli.folder import Folder
 from slimsam_client.cli.image_input import decoded, read_image_file
 from slimsam_client.cli.pictures import write_picture
@@ -22,7 +22,7 @@ from slimsam_client.cli.record_file import RecordFile, sha256
 from slimsam_client.cli.status import UsageError
 from slimsam_client.client import SlimSam
 from slimsam_client.drawing.overlay import draw_records
-from slimsam_client.errors import ImageError, SlimSamError
+from slimsam_client.errors import OF_AN_IMAGE, ImageError, SlimSamError
 from slimsam_client.everything import GenerateSettings, Progress
 
 ERRORS_OF_A_DISK: Final = frozenset(
@@ -121,7 +121,7 @@ def annotate_folder(
 def _outcome(job: Job, folder: Folder, image: str, pictures: bool) -> Outcome:
     try:
         return _annotate(job, folder, image, pictures)
-    except OF_THE_PICTURE as error:
+    except OF_AN_IMAGE as error:
         return Outcome(image, error=error)
     except (OSError, UsageError) as error:
         cause = error.__cause__ if isinstance(error, UsageError) else error

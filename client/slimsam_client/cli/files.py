@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from slimsam_client.batch.local_files import check_size, open_regular, part_file, put_on_disk
 from slimsam_client.cli.status import UsageError
 
-PART_SUFFIX: Final = ".slimsam-part"
-"""Files that are being written have this suffix. Only a killed process leaves one behind."""
-MAX_BYTES: Final = 2**31 - 1
-"""A file that is read has at most so many bytes, since no message of gRPC holds more."""
 CHUNK: Final = 2**20
-KINDS: Final = {
-    stat.S_IFCHR: "a character device",
-    stat.S_IFBLK: "a block device",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-}
 
 
 def read_file(path: Path, pipes: bool = False) -> bytes:
@@ -36,14 +26,10 @@ def read_file(path: Path, pipes: bool = False) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or is too large.
     """
-    kind = stat.S_IFMT(path.stat().st_mode)
-    if pipes and kind == stat.S_IFIFO:
+    if pipes and stat.S_ISFIFO(path.stat().st_mode):
         return _read_pipe(path)
-    if kind in KINDS:  # opening one could wait for ever
-        raise OSError(errno.EINVAL, f"{KINDS[kind]}, which is no regular file", str(path))
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise _too_large(path)
+    with open_regular(path) as file:
+        check_size(os.fstat(file.fileno()).st_size, path)
         return file.read()
 
 
@@ -59,13 +45,8 @@ def _read_pipe(path: Path) -> bytes:
         content = bytearray(chunk or b"")
         while chunk := file.read(CHUNK):
             content += chunk
-            if len(content) > MAX_BYTES:
-                raise _too_large(path)
+            check_size(len(content), path)
     return bytes(content)
-
-
-def _too_large(path: Path) -> OSError:
-    return OSError(errno.EFBIG, f"one of more than {MAX_BYTES:,} bytes", str(path))
 
 
 def write_whole(path: Path, content: bytes, follow_links: bool = True) -> None:
@@ -105,21 +86,13 @@ def _status(path: Path, follow_links: bool) -> os.stat_result | None:
 def _replace(path: Path, content: bytes, earlier: os.stat_result | None) -> None:
     if earlier is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    part = path.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
     # A private file's new content is private from its first byte.
-    mode = 0o666 if earlier is None else 0o600
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # without it, a power cut could leave an empty file
+    with part_file(path, 0o666 if earlier is None else 0o600) as (part, file):
+        file.write(content)
+        put_on_disk(file)
         if earlier is not None:
             _give_mode_and_owner(part, earlier)
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _give_mode_and_owner(path: Path, earlier: os.stat_result) -> None:
@@ -128,9 +101,3 @@ def _give_mode_and_owner(path: Path, earlier: os.stat_result) -> None:
             os.chown(path, owner, earlier.st_gid)
             break
     os.chmod(path, stat.S_IMODE(earlier.st_mode))
-
-
-def remove_parts(directory: Path) -> None:
-    """Remove what a process that was killed left in a directory and those below it."""
-    for part in directory.rglob(f".*{PART_SUFFIX}"):
-        part.unlink(missing_ok=True)

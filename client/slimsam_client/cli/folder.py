@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
-from slimsam_client.batch.locations import files_below
+from slimsam_client.batch.locations import files_below, same_place
 from slimsam_client.cli.outputs import check_apart
 from slimsam_client.cli.status import UsageError
 from slimsam_client.image.suffixes import IMAGE_SUFFIXES
@@ -33,7 +33,7 @@ class Folder:
     output: Path
 
     def __post_init__(self) -> None:
-        if self.output.resolve() == self.source.resolve():
+        if same_place(str(self.output), str(self.source)):
             raise UsageError(
                 f"expected -o with a folder other than {self.source}, got the same; "
                 "overlays would be taken for images the next time"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from slimsam_client.encodings import rle_area, rle_box, to_json_rle
@@ -13,7 +13,8 @@ from slimsam_client.everything import MaskRecord
 from slimsam_client.everything.record import checked_records
 from slimsam_client.quoting import quoted
 
-CATEGORY: Final = {"id": 1, "name": "object", "supercategory": "object"}
+CATEGORY_ID: Final = 1
+CATEGORY: Final = {"id": CATEGORY_ID, "name": "object", "supercategory": "object"}
 """All records have this category, since everything mode does not know what an object is."""
 
 
@@ -67,16 +68,47 @@ def _checked(entry: Any) -> tuple[str, tuple[int, int], list[MaskRecord]]:
         ) from error
 
 
-def _annotation(annotation_id: int, image_id: int, record: MaskRecord) -> dict[str, Any]:
-    # The box is the mask's, since the record's own is SAM's, which is one pixel less each way.
-    x0, y0, x1, y1 = rle_box(record.rle) or (0, 0, 0, 0)
+def coco_annotation(
+    annotation_id: int,
+    image_id: int,
+    category_id: int,
+    segmentation: Mapping[str, Any],
+    area: int,
+    bbox: Sequence[int],
+    score: float,
+) -> dict[str, Any]:
+    """Give the annotation of one mask.
+
+    Args:
+        annotation_id: counted from 1, over all images.
+        image_id: of its image.
+        category_id: of its category.
+        segmentation: compressed RLE: `size` (height, width) in pixels and `counts` as text.
+        area: its pixels.
+        bbox: x, y, width, height in pixels.
+        score: the predicted IoU.
+    """
     return {
         "id": annotation_id,
         "image_id": image_id,
-        "category_id": CATEGORY["id"],
-        "segmentation": to_json_rle(record.rle),
-        "area": rle_area(record.rle),
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "category_id": category_id,
+        "segmentation": dict(segmentation),
+        "area": area,
+        "bbox": list(bbox),
         "iscrowd": 0,
-        "score": record.predicted_iou,
+        "score": score,
     }
+
+
+def _annotation(annotation_id: int, image_id: int, record: MaskRecord) -> dict[str, Any]:
+    # The box is the mask's, since the record's own is SAM's, which is one pixel less each way.
+    x0, y0, x1, y1 = rle_box(record.rle) or (0, 0, 0, 0)
+    return coco_annotation(
+        annotation_id,
+        image_id,
+        CATEGORY_ID,
+        to_json_rle(record.rle),
+        rle_area(record.rle),
+        [x0, y0, x1 - x0, y1 - y0],
+        record.predicted_iou,
+    )
