@@ -117,13 +117,16 @@ class Fetcher:
         headers = {"Accept": "*/*"} | ({} if etag is None else {"If-None-Match": etag})
         if address.origin != self._sources.home:
             return await self._exchanged(address, headers, self._max_bytes)
+        used = await self._authorization()
         answer = await self._exchanged(
-            address, {**headers, "Authorization": await self._authorization()}, self._max_bytes
+            address, {**headers, "Authorization": used}, self._max_bytes
         )
-        if answer.status == 401 and self._token.expire():
-            headers["Authorization"] = await self._authorization()
-            return await self._exchanged(address, headers, self._max_bytes)
-        return answer
+        if answer.status != 401 or not self._token.is_personal:
+            return answer
+        # Others may have been refused before, or be at the exchange: theirs is as good.
+        self._token.expire(used)
+        headers["Authorization"] = await self._authorization()
+        return await self._exchanged(address, headers, self._max_bytes)
 
     async def _authorization(self) -> str:
         async def post(path: str, content: bytes) -> bytes:
