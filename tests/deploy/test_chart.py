@@ -24,6 +24,8 @@ from helm_chart import (
 )
 from kubernetes_objects import has_definitions, problems
 
+from slimsam_gateway.cli import command_parser
+
 EDGE = {"enabled": True, "filesSecret": "edge"}
 GATEWAY = {"enabled": True, "keysSecret": "keys"}
 EVERYTHING: Object = {
@@ -269,6 +271,26 @@ def test_services_and_policies_lead_to_ports_that_there_are(gateway: bool, edge:
             found = ports(each["spec"]["podSelector"]["matchLabels"])
             for rule in each["spec"]["ingress"]:
                 assert {port["port"] for port in rule["ports"]} <= found and rule["from"]
+
+
+def test_prometheus_reaches_what_it_scrapes_and_nothing_else() -> None:
+    """The page and REST want a key, and a name of theirs as Host: Prometheus has neither."""
+    objects = render("gpu", {"gateway": GATEWAY, "monitoring": {"podMonitor": True}})
+    endpoints = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert [each["port"] for each in endpoints] == ["metrics", "gateway-metrics"]
+    (rule,) = [
+        rule
+        for rule in one(objects, "NetworkPolicy")["spec"]["ingress"]
+        if rule["from"] == [{"namespaceSelector": {}}]
+    ]
+    assert rule["ports"] == [{"port": "metrics"}, {"port": "gateway-metrics"}]
+    gateway = container(pod_of(one(objects, "Deployment")), "gateway")
+    ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    options = command_parser().parse_args(gateway["args"])
+    assert ports == {"http": options.port, "gateway-metrics": options.metrics_port}
+    # The alert is of the job that the gateway has.
+    (job,) = [each["replacement"] for each in endpoints[1]["relabelings"]]
+    assert f'up{{job="{job}"}}' in (CHART / "files/rules.yaml").read_text()
 
 
 def test_nobody_reaches_what_nobody_is_named_for() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import grpc
 import numpy as np
@@ -208,7 +209,7 @@ def test_the_pause_before_the_end_is_a_command(pod: Pod) -> None:
 def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
     digest = sha256(b"open sesame").hexdigest()
     (pod.directory / "keys" / "gateway.keys").write_text(f"alice {digest}\n")
-    port = free_port()
+    port, metrics = free_port(), free_port()
     command = [
         each.replace("127.0.0.1:8001", demo_server.grpc_url) for each in pod.command("gateway")
     ]
@@ -219,7 +220,7 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
     } | {"python": sys.executable}
     assert pod.probe("gateway", "startupProbe", variables, **changes).returncode != 0
     gateway = subprocess.Popen(
-        [*command, f"--port={port}"],
+        [*command, f"--port={port}", f"--metrics-port={metrics}"],
         env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -228,6 +229,9 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
         for probe in PROBES:
             done = pod.probe("gateway", probe, variables, **changes)
             assert done.returncode == 0, done.stderr
+        # As Prometheus asks: by the pod's address, and without a key.
+        asking = Request(f"http://127.0.0.1:{metrics}/metrics", headers={"Host": "10.1.2.3:8003"})
+        assert b"slimsam_gateway_active_requests 0.0" in urlopen(asking, timeout=60).read()
         gateway.terminate()
         gateway.wait(60)
         assert pod.probe("gateway", "livenessProbe", variables, **changes).returncode != 0
