@@ -82,7 +82,7 @@ def create_app(
     """
     # The seconds of requests are their own.
     sam = AsyncSlimSam(settings.url, settings.max_timeout, tls=settings.tls)
-    admission = Admission(settings.max_requests)
+    admission = Admission(settings.max_requests, settings.max_active_bytes)
     exchange = Exchange(settings, sam, admission)
     metrics = metrics or Metrics()
     metrics.watch(admission)

@@ -134,6 +134,13 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures and clicks under way at once; default: %(default)s",
     )
+    limits.add_argument(
+        "--max-active-bytes",
+        type=count,
+        default=DEFAULTS.max_active_bytes,
+        metavar="N",
+        help="bytes that they bring at once, each of more than a mebibyte; default: %(default)s",
+    )
     _add_label_studio(parser)
     return parser
 
@@ -213,6 +220,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         max_timeout=options.max_timeout,
         max_image_bytes=options.max_image_bytes,
         max_requests=options.max_requests,
+        max_active_bytes=options.max_active_bytes,
         metrics=options.metrics,
         cvat=options.cvat,
         example=options.example,

@@ -48,10 +48,16 @@ class Metrics:
             "Pictures and clicks that are under way.",
             registry=self._registry,
         )
+        self._active_bytes = Gauge(
+            "slimsam_gateway_active_bytes",
+            "Bytes that those have brought which have more than a mebibyte.",
+            registry=self._registry,
+        )
 
     def watch(self, admission: Admission) -> None:
         """Tell what is under way, too."""
         self._active.set_function(lambda: admission.active)
+        self._active_bytes.set_function(lambda: admission.active_bytes)
 
     def count(self, record: Record) -> None:
         """Count a request that has ended."""

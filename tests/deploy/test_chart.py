@@ -23,7 +23,9 @@ from helm_chart import (
     render,
 )
 from kubernetes_objects import has_definitions, problems
+from running_gateway import most_mib
 
+from slimsam_gateway import GatewaySettings
 from slimsam_gateway.cli import command_parser
 
 EDGE = {"enabled": True, "filesSecret": "edge"}
@@ -162,6 +164,7 @@ def test_kserve_runs_the_server_as_the_chart_does() -> None:
         ({"server": {"replica": 2}}, "at '/server': additional properties 'replica' not allowed"),
         ({"server": {"replicas": "two"}}, "at '/server/replicas': got string, want integer"),
         ({"server": {"memoryMebibytes": 8}}, "at '/server/memoryMebibytes': minimum"),
+        ({"gateway": {"memoryMebibytes": 512}}, "at '/gateway/memoryMebibytes': minimum"),
         ({"model": {"target": "tensorflow"}}, "at '/model/target': value must be one of"),
         ({"images": {"server": "slimsam-server"}}, "at '/images/server'"),
         ({"networkPolicy": {"clients": [{}]}}, "at '/networkPolicy/clients/0'"),
@@ -291,6 +294,20 @@ def test_prometheus_reaches_what_it_scrapes_and_nothing_else() -> None:
     # The alert is of the job that the gateway has.
     (job,) = [each["replacement"] for each in endpoints[1]["relabelings"]]
     assert f'up{{job="{job}"}}' in (CHART / "files/rules.yaml").read_text()
+
+
+@pytest.mark.parametrize("memory", [1024, 2048, 8192])
+def test_a_gateway_lets_in_what_its_memory_has_room_for(memory: int) -> None:
+    objects = render("gpu", {"gateway": {**GATEWAY, "memoryMebibytes": memory}})
+    gateway = container(pod_of(one(objects, "Deployment")), "gateway")
+    options = command_parser().parse_args(gateway["args"])
+    settings = GatewaySettings(
+        max_active_bytes=options.max_active_bytes, max_requests=options.max_requests
+    )
+    assert most_mib(settings) < mebibytes(gateway["resources"]["limits"]["memory"])
+    assert settings.max_active_bytes > 2 * settings.max_image_bytes
+    if memory == yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["memoryMebibytes"]:
+        assert settings.max_active_bytes == GatewaySettings().max_active_bytes
 
 
 def test_nobody_reaches_what_nobody_is_named_for() -> None:

@@ -167,6 +167,7 @@ def test_loopback() -> None:
         (["--allow-host", "http://a"], "hosts"),
         (["--allow-origin", "app.example"], "origins"),
         (["--max-requests", "0"], "--max-requests"),
+        (["--max-active-bytes", "0"], "--max-active-bytes"),
         (["--timeout", "10", "--max-timeout", "5"], "max_timeout"),
         (["--header", "x"], "--header"),
         (["more"], "unrecognized arguments: more"),
