@@ -176,7 +176,7 @@ def turned() -> bytes:
     return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)
 
 
-TIMES_HELD = 5
+TIMES_HELD = 4
 """A gateway holds at most so many times the bytes that a request brings (docs/gateway.md)."""
 IDLE_MIB = 200
 """A gateway that has nothing to do holds less."""

@@ -19,6 +19,7 @@ from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_connection, count, seconds, tls_of
 from slimsam_client.cli.status import FAILED, OK, USAGE
 from slimsam_gateway.app import create_app
+from slimsam_gateway.heap import give_back_large_buffers
 from slimsam_gateway.keys import KeyRing
 from slimsam_gateway.label_studio_settings import LabelStudioSettings, read_token
 from slimsam_gateway.listening import listening, running_beside
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = command_parser()
     options = parser.parse_args(arguments)
+    give_back_large_buffers()
     try:
         settings = _settings(options)
         if settings.keys is None and not is_loopback(options.host):
@@ -96,7 +98,9 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="an origin whose pages may ask, such as https://app.example; may be repeated",
     )
-    group.add_argument("--metrics", action="store_true", help="serve /metrics, with a key like the rest")
+    group.add_argument(
+        "--metrics", action="store_true", help="serve /metrics, with a key like the rest"
+    )
     group.add_argument(
         "--metrics-port",
         type=_port,

@@ -43,8 +43,8 @@ class GatewaySettings:
         max_image_bytes: bytes of a picture.
         max_prompt_bytes: bytes of a prompt.
         max_requests: pictures and clicks that are under way at once; more are answered 503.
-        max_active_bytes: bytes that these bring at once, those that have a mebibyte at most left out;
-            more are answered 503. The gateway takes about five times as many.
+        max_active_bytes: bytes that those of them bring at once which have more than a mebibyte;
+            more are answered 503. The gateway holds four times as many.
         metrics: whether there is /metrics.
         cvat: whether CVAT finds functions here, as at Nuclio's dashboard.
         example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
@@ -65,7 +65,7 @@ class GatewaySettings:
     max_image_bytes: int = MAX_BYTES
     max_prompt_bytes: int = MAX_PROMPT_BYTES
     max_requests: int = 64
-    max_active_bytes: int = 2**27
+    max_active_bytes: int = 2**28
     metrics: bool = False
     cvat: bool = False
     example: Path | None = None

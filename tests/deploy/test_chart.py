@@ -374,7 +374,9 @@ def test_texts_stay_texts(name: str) -> None:
     assert [line for each in objects for line in problems(each)] == []
     pod = pod_of(one(objects, "Deployment", f"{name}-slimsam"))
     assert pod["priorityClassName"] == pod["runtimeClassName"] == name
-    (claim,) = [each["persistentVolumeClaim"] for each in pod["volumes"] if each["name"] == "volume"]
+    (claim,) = [
+        each["persistentVolumeClaim"] for each in pod["volumes"] if each["name"] == "volume"
+    ]
     assert claim == {"claimName": name}
     arguments = container(pod, "gateway")["args"]
     assert {f"--allow-host={name}: #", f"--allow-origin=https://{name}:"} <= set(arguments)

@@ -256,7 +256,9 @@ def test_an_edge_of_the_chart(demo_server: EmbeddedServer, tmp_path: Path) -> No
     text = data["envoy.yaml"].replace("address: sam-slimsam.vision.svc,", "address: server,")
     with (
         edge(files, demo_server.grpc_url, tmp_path, text=text) as running,
-        SlimSam(running.url, 60, tls=files.tls, headers=files.headers("alice", aud=AUDIENCE)) as sam,
+        SlimSam(
+            running.url, 60, tls=files.tls, headers=files.headers("alice", aud=AUDIENCE)
+        ) as sam,
     ):
         sam.segment(np.zeros((8, 8, 3), np.uint8), points=[(4, 4)])
 

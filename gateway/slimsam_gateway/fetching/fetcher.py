@@ -58,9 +58,7 @@ class Fetcher:
         self._max_bytes, self._seconds = max_bytes, seconds
         self._secure: ssl.SSLContext | None = None
 
-    async def fetch(
-        self, url: str, etag: str | None = None, take: Take | None = None
-    ) -> Fetched:
+    async def fetch(self, url: str, etag: str | None = None, take: Take | None = None) -> Fetched:
         """Fetch a picture.
 
         Args:
@@ -116,9 +114,7 @@ class Fetcher:
             )
         return address
 
-    async def _asked(
-        self, address: Address, etag: str | None, take: Take | None
-    ) -> Answer:
+    async def _asked(self, address: Address, etag: str | None, take: Take | None) -> Answer:
         # To one who wants pictures alone Label Studio answers 406, though it would send one.
         headers = {"Accept": "*/*"} | ({} if etag is None else {"If-None-Match": etag})
         if address.origin != self._sources.home:
@@ -171,9 +167,7 @@ class Fetcher:
             if self._secure is None and address.scheme == "https":
                 # All authorities of the system are read: too long for a loop, and for each click.
                 self._secure = await asyncio.to_thread(ssl.create_default_context)
-            return await exchange(
-                address, hosts, headers, max_bytes, self._secure, content, take
-            )
+            return await exchange(address, hosts, headers, max_bytes, self._secure, content, take)
         except TooLong:
             raise Problem(
                 PICTURE_FETCH,
