@@ -76,6 +76,17 @@ def reference_answers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus's own, from the PATH, or out of Debian's package, which is fetched once."""
+    if found := shutil.which("promtool"):
+        return found
+    done = subprocess.run(["make", ".promtool/ready"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"promtool is not installed, nor Debian's package to be had: {done.stderr}")
+    return str(ROOT / ".promtool/usr/bin/promtool")
+
+
 def copy_repository(directory: Path) -> Path:
     """Copy model_repository/ as it is committed, without artifacts that lie there."""
     listed = subprocess.run(

@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slimsam_gateway import GatewaySettings, create_app
+from slimsam_gateway.admission import SMALL_BYTES
 from slimsam_gateway.listening import listening
 
 PATIENCE = 60.0
@@ -104,6 +105,12 @@ def kind(problem: dict[str, Any]) -> str:
     return str(problem["type"]).rpartition("#")[2]
 
 
+def posting(path: str, length: int, *more: str) -> bytes:
+    """The head of a request."""
+    head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *more]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -167,3 +174,15 @@ def turned() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded(Image.fromarray(np.rot90(data.chelsea()[:299, :447])), "JPEG", exif=exif)
+
+
+TIMES_HELD = 4
+"""A gateway holds at most so many times the bytes that a request brings (docs/gateway.md)."""
+IDLE_MIB = 200
+"""A gateway that has nothing to do holds less."""
+
+
+def most_mib(settings: GatewaySettings) -> float:
+    """How much memory a gateway's requests may take, with its own."""
+    small = settings.max_requests * SMALL_BYTES
+    return IDLE_MIB + TIMES_HELD * (settings.max_active_bytes + small) / 2**20

@@ -65,7 +65,9 @@ CVAT: Final[dict[tuple[str, str], Endpoint]] = {
 PREFLIGHT_SECONDS: Final = 600
 
 
-def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
+def create_app(
+    settings: GatewaySettings, log: TextIO | None = None, metrics: Metrics | None = None
+) -> ASGIApp:
     """Make a gateway.
 
     It connects with the first request, so the server may start later.
@@ -73,15 +75,17 @@ def create_app(settings: GatewaySettings, log: TextIO | None = None) -> ASGIApp:
     Args:
         settings: what it is told.
         log: where the line of each request goes; standard output if it is None.
+        metrics: what counts the requests; None makes one of its own.
 
     Raises:
         SettingsError: the server's address or a file of `tls` cannot be used.
     """
     # The seconds of requests are their own.
     sam = AsyncSlimSam(settings.url, settings.max_timeout, tls=settings.tls)
-    admission = Admission(settings.max_requests)
+    admission = Admission(settings.max_requests, settings.max_active_bytes)
     exchange = Exchange(settings, sam, admission)
-    metrics = Metrics(admission)
+    metrics = metrics or Metrics()
+    metrics.watch(admission)
     health = Health(settings)
     page = Page(settings.example)
 

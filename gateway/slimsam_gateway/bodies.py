@@ -7,10 +7,13 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 
 from slimsam_client.quoting import quoted_value
+from slimsam_gateway.admission import Take
 from slimsam_gateway.problems import CONTENT, MEDIA, SLOW_UPLOAD, Problem
 
 
-async def read_body(request: Request, max_bytes: int, seconds: float, advice: str) -> bytes:
+async def read_body(
+    request: Request, max_bytes: int, seconds: float, advice: str, take: Take
+) -> bytes:
     """Read a body; more than the limit is never in memory.
 
     Args:
@@ -18,9 +21,10 @@ async def read_body(request: Request, max_bytes: int, seconds: float, advice: st
         max_bytes: a body that says beforehand that it is longer is not read at all.
         seconds: how long it may take to come.
         advice: what to do about one that is longer.
+        take: takes room for it before it is read; for the most, if it does not say its length.
 
     Raises:
-        Problem: it is longer, slower, or of another form.
+        Problem: it is longer, slower, or of another form, or there is no room.
         ClientDisconnect: the caller has gone away.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -33,8 +37,11 @@ async def read_body(request: Request, max_bytes: int, seconds: float, advice: st
             "curl sends it by --data-binary @FILE, and fetch as its body",
         )
     stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated[:20]) > max_bytes:
+    length = int(stated[:20]) if stated.isdecimal() else 0
+    if length > max_bytes:
         raise _too_large(max_bytes, advice)
+    # In chunks it may be of any length, whatever is stated.
+    take(max_bytes if "transfer-encoding" in request.headers else length)
     try:
         return await asyncio.wait_for(_collected(request, max_bytes, advice), seconds)
     except asyncio.TimeoutError:

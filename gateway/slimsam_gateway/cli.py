@@ -19,9 +19,11 @@ from slimsam_client.cli.messages import printable
 from slimsam_client.cli.options import add_connection, count, seconds, tls_of
 from slimsam_client.cli.status import FAILED, OK, USAGE
 from slimsam_gateway.app import create_app
+from slimsam_gateway.heap import give_back_large_buffers
 from slimsam_gateway.keys import KeyRing
 from slimsam_gateway.label_studio_settings import LabelStudioSettings, read_token
-from slimsam_gateway.listening import listening
+from slimsam_gateway.listening import listening, running_beside
+from slimsam_gateway.metrics import Metrics
 from slimsam_gateway.settings import GatewaySettings
 
 PROGRAM: Final = "slimsam-gateway"
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = command_parser()
     options = parser.parse_args(arguments)
+    give_back_large_buffers()
     try:
         settings = _settings(options)
         if settings.keys is None and not is_loopback(options.host):
@@ -44,13 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--host: expected a loopback address without --keys, got {options.host}; "
                 "whoever reaches the gateway could use the server"
             )
-        app = create_app(settings)
+        metrics = Metrics()
+        app = create_app(settings, metrics=metrics)
     except SlimSamError as error:
         parser.error(str(error))
     server = uvicorn.Server(listening(app, options.host, options.port))
-    # uvicorn raises Ctrl-C again after its end, and exits by itself where it cannot start.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run()
+    with contextlib.ExitStack() as stack:
+        if options.metrics_port is not None:
+            config = listening(metrics.app(), options.host, options.metrics_port)
+            if not stack.enter_context(running_beside(config)).started:
+                return FAILED
+        # uvicorn raises Ctrl-C again after its end, and exits by itself where it cannot start.
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            server.run()
     return OK if server.started else FAILED
 
 
@@ -89,7 +98,15 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="an origin whose pages may ask, such as https://app.example; may be repeated",
     )
-    group.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
+    group.add_argument(
+        "--metrics", action="store_true", help="serve /metrics, with a key like the rest"
+    )
+    group.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="N",
+        help="serve /metrics alone on this port of --host, without a key, for any name of it",
+    )
     group.add_argument(
         "--cvat", action="store_true", help="answer CVAT in the place of Nuclio's dashboard"
     )
@@ -120,6 +137,13 @@ def command_parser() -> argparse.ArgumentParser:
         default=DEFAULTS.max_requests,
         metavar="N",
         help="pictures and clicks under way at once; default: %(default)s",
+    )
+    limits.add_argument(
+        "--max-active-bytes",
+        type=count,
+        default=DEFAULTS.max_active_bytes,
+        metavar="N",
+        help="bytes that they bring at once, each of more than a mebibyte; default: %(default)s",
     )
     _add_label_studio(parser)
     return parser
@@ -200,6 +224,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
         max_timeout=options.max_timeout,
         max_image_bytes=options.max_image_bytes,
         max_requests=options.max_requests,
+        max_active_bytes=options.max_active_bytes,
         metrics=options.metrics,
         cvat=options.cvat,
         example=options.example,

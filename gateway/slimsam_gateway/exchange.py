@@ -66,16 +66,20 @@ class Exchange:
             status: the HTTP status if all is well.
 
         Raises:
-            Problem: the body or the query is wrong, there is no place, or time is up.
+            Problem: the body or the query is wrong, there is no place or room, or time is up.
             SlimSamError: as the client has it.
             ClientDisconnect: the caller has gone away.
         """
         record = record_of(request.scope)
         limits = self.settings
         allowed = seconds_of(request.query_params, seconds or limits.timeout, limits.max_timeout)
-        with request_span(request, record), self.admission.place():
+        with (
+            request_span(request, record),
+            self.admission.place(),
+            self.admission.room() as take,
+        ):
             end = time.monotonic() + allowed
-            body = await read_body(request, max_bytes, allowed, advice)
+            body = await read_body(request, max_bytes, allowed, advice, take)
             record.bytes, record.received = len(body), time.monotonic()
             left = end - record.received
             if left <= 0:

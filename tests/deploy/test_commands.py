@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import grpc
 import numpy as np
@@ -32,6 +33,7 @@ from slimsam_server.ports import free_port
 
 GATEWAY = {"enabled": True, "keysSecret": "keys", "hosts": ["sam.example.com"]}
 EDGE = {"enabled": True, "filesSecret": "edge", "issuer": "https://issuer.example.com"}
+AUDIENCE = "123"  # which unquoted YAML would be a number
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 # Its checks are real; what it would build has been built.
@@ -207,7 +209,7 @@ def test_the_pause_before_the_end_is_a_command(pod: Pod) -> None:
 def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
     digest = sha256(b"open sesame").hexdigest()
     (pod.directory / "keys" / "gateway.keys").write_text(f"alice {digest}\n")
-    port = free_port()
+    port, metrics = free_port(), free_port()
     command = [
         each.replace("127.0.0.1:8001", demo_server.grpc_url) for each in pod.command("gateway")
     ]
@@ -218,7 +220,7 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
     } | {"python": sys.executable}
     assert pod.probe("gateway", "startupProbe", variables, **changes).returncode != 0
     gateway = subprocess.Popen(
-        [*command, f"--port={port}"],
+        [*command, f"--port={port}", f"--metrics-port={metrics}"],
         env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -227,6 +229,9 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
         for probe in PROBES:
             done = pod.probe("gateway", probe, variables, **changes)
             assert done.returncode == 0, done.stderr
+        # As Prometheus asks: by the pod's address, and without a key.
+        asking = Request(f"http://127.0.0.1:{metrics}/metrics", headers={"Host": "10.1.2.3:8003"})
+        assert b"slimsam_gateway_active_requests 0.0" in urlopen(asking, timeout=60).read()
         gateway.terminate()
         gateway.wait(60)
         assert pod.probe("gateway", "livenessProbe", variables, **changes).returncode != 0
@@ -236,7 +241,7 @@ def test_a_gateway_of_the_chart(pod: Pod, demo_server: EmbeddedServer) -> None:
 
 
 def test_an_edge_of_the_chart(demo_server: EmbeddedServer, tmp_path: Path) -> None:
-    objects = render("gpus", {"edge": EDGE})
+    objects = render("gpus", {"edge": {**EDGE, "audience": AUDIENCE}})
     data = one(objects, "ConfigMap", "sam-slimsam-edge")["data"]
     assert data["requests.lua"] == (ROOT / "deploy/envoy/requests.lua").read_text()
     pod = pod_of(one(objects, "Deployment", "sam-slimsam-edge"))
@@ -251,7 +256,9 @@ def test_an_edge_of_the_chart(demo_server: EmbeddedServer, tmp_path: Path) -> No
     text = data["envoy.yaml"].replace("address: sam-slimsam.vision.svc,", "address: server,")
     with (
         edge(files, demo_server.grpc_url, tmp_path, text=text) as running,
-        SlimSam(running.url, 60, tls=files.tls, headers=files.headers("alice")) as sam,
+        SlimSam(
+            running.url, 60, tls=files.tls, headers=files.headers("alice", aud=AUDIENCE)
+        ) as sam,
     ):
         sam.segment(np.zeros((8, 8, 3), np.uint8), points=[(4, 4)])
 

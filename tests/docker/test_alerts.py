@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +104,11 @@ DAYS = {
     ),
     "the server has ended, and nothing starts it": Case(
         {UP: "1x10 0x10", UP.replace('"a"', '"b"'): "1x20"}, 20, {"SlimSamDown": ""}
+    ),
+    "a gateway has ended, and its server goes on": Case(
+        {UP: "1x20", UP.replace('"slimsam"', '"slimsam-gateway"'): "1x10 0x10"},
+        20,
+        {"SlimSamGatewayDown": ""},
     ),
     "a process has died, and nothing starts it": Case(
         {
@@ -210,17 +214,6 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    """Prometheus's own, from the PATH, or out of Debian's package, which is fetched once."""
-    if found := shutil.which("promtool"):
-        return found
-    done = subprocess.run(["make", ".promtool/ready"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"promtool is not installed, nor Debian's package to be had: {done.stderr}")
-    return str(ROOT / ".promtool/usr/bin/promtool")
-
-
 def evaluate(promtool: str, days: dict[str, Case], directory: Path) -> str:
     """Have promtool compare; give what it found to be wrong, or nothing."""
     severities = {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
@@ -253,6 +246,13 @@ def evaluate(promtool: str, days: dict[str, Case], directory: Path) -> str:
 def test_the_rules_are_as_prometheus_wants_them(promtool: str) -> None:
     done = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True)
     assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize("profile", ["gpu", "cpu"])
+def test_the_configurations_are_as_prometheus_wants_them(promtool: str, profile: str) -> None:
+    file = RULES.with_name(f"{profile}.yaml")
+    done = subprocess.run([promtool, "check", "config", file], capture_output=True, text=True)
+    assert done.returncode == 0 and "1 rule files found" in done.stdout + done.stderr, done
 
 
 def test_alerts_fire_for_what_they_are_made_for_and_for_nothing_else(

@@ -317,3 +317,22 @@ def test_rules_and_provisioning() -> None:
     provider = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/slimsam.yaml").read_text())
     path = provider["providers"][0]["options"]["path"]
     assert any(f":{path}:" in volume for volume in services["grafana"]["volumes"])
+
+
+def test_the_gateway_is_scraped_where_it_is_reached() -> None:
+    """Prometheus of the profile gpu is in a network of its own."""
+    services = compose()["services"]
+    targets = {
+        profile: {
+            job["job_name"]: job["static_configs"][0]["targets"]
+            for job in yaml.safe_load((DOCKER / f"prometheus/{profile}.yaml").read_text())[
+                "scrape_configs"
+            ]
+        }
+        for profile in ("gpu", "cpu")
+    }
+    options = command_parser().parse_args(services["gateway-cpu"]["command"])
+    assert services["gateway-cpu"]["network_mode"] == "host"
+    assert services["prometheus-cpu"]["network_mode"] == "host"
+    assert targets["cpu"]["slimsam-gateway"] == [f"127.0.0.1:{options.metrics_port}"]
+    assert "network_mode" not in services["prometheus"] and set(targets["gpu"]) == {"slimsam"}

@@ -210,6 +210,7 @@ def test_pages_of_any_origin(start: Start, picture: bytes) -> None:
         ({"timeout": 0}, "timeout"),
         ({"timeout": 30, "max_timeout": 10}, "max_timeout"),
         ({"max_requests": 0}, "max_requests"),
+        ({"max_active_bytes": 0}, "max_active_bytes"),
         ({"max_image_bytes": -1}, "max_image_bytes"),
     ],
 )

@@ -16,10 +16,12 @@ from subprocess import PIPE
 
 import httpx2
 import pytest
+from running_gateway import wait_for
 
 from slimsam_client.testing import FakeServer
 from slimsam_client.version import __version__
 from slimsam_gateway.cli import is_loopback
+from slimsam_server.ports import free_port
 
 COMMAND = str(Path(sys.executable).parent / "slimsam-gateway")
 
@@ -37,14 +39,16 @@ def running(*arguments: object) -> Iterator[tuple[httpx2.Client, list[str]]]:
         assert process.stdout is not None and process.stderr is not None
         try:
             output = readers.submit(process.stdout.read)
+            listeners: list[str] = []
             for line in process.stderr:
-                if found := re.search(r"running on (http://\S+)", line):
+                listeners += re.findall(r"running on (http://\S+)", line)
+                if len(listeners) == 1 + ("--metrics-port" in arguments):
                     break
             else:
                 raise AssertionError("it did not start")
             said = readers.submit(process.stderr.read)
             # A proxy of the environment is for none of the addresses of this machine.
-            with httpx2.Client(base_url=found[1], timeout=60, trust_env=False) as http:
+            with httpx2.Client(base_url=listeners[-1], timeout=60, trust_env=False) as http:
                 yield http, lines
             process.send_signal(signal.SIGINT)
             assert "Traceback" not in said.result(30)
@@ -109,6 +113,44 @@ def test_beyond_loopback_with_keys_alone(server: FakeServer, tmp_path: Path) -> 
         assert http.get("/v1", headers={"host": "0.0.0.0"}).status_code == 421
 
 
+def test_metrics_on_a_port_of_their_own(
+    server: FakeServer, picture: bytes, tmp_path: Path, promtool: str
+) -> None:
+    """Prometheus asks by the machine's address, and has no key."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {hashlib.sha256(b'key').hexdigest()}\n")
+    port = free_port()
+    options = ["--host", "0.0.0.0", "--keys", keys, "--metrics-port", port]
+    with running("--server", server.url, *options) as (http, lines):
+        http.headers.update({"host": "localhost", "authorization": "Bearer key"})
+        assert http.post("/v1/images", content=picture).status_code == 201
+        assert http.get("/metrics").status_code == 404
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"host": f"192.0.2.1:{port}"},
+            timeout=60,
+            trust_env=False,
+        ) as metrics:
+
+            def text() -> str:
+                answer = metrics.get("/metrics")
+                assert answer.status_code == 200
+                return answer.text
+
+            counted = 'slimsam_gateway_requests_total{kind="upload",status="201"} 1.0'
+            wait_for(lambda: counted in text())
+            done = subprocess.run(
+                [promtool, "check", "metrics"], input=text(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done
+            for path in ("/", "/v1", "/health", "/page/main.js", "/metrics/"):
+                assert metrics.get(path).status_code == 404
+            assert metrics.post("/v1/images", content=picture).status_code == 404
+            assert metrics.post("/metrics").status_code == 405
+    # Who reads them is not counted, and writes no line.
+    assert [json.loads(line)["kind"] for line in lines] == ["upload", "other"]
+
+
 def test_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "localhost.example", "")))
@@ -119,11 +161,13 @@ def test_loopback() -> None:
     [
         (["--server", "localhost"], "url"),
         (["--port", "65536"], "--port"),
+        (["--metrics-port", "http"], "--metrics-port"),
         (["--keys", "/nowhere"], "keys: expected a readable file"),
         (["--root-certificates", "/nowhere"], "root_certificates"),
         (["--allow-host", "http://a"], "hosts"),
         (["--allow-origin", "app.example"], "origins"),
         (["--max-requests", "0"], "--max-requests"),
+        (["--max-active-bytes", "0"], "--max-active-bytes"),
         (["--timeout", "10", "--max-timeout", "5"], "max_timeout"),
         (["--header", "x"], "--header"),
         (["more"], "unrecognized arguments: more"),
@@ -134,9 +178,13 @@ def test_options_that_are_wrong(arguments: list[str], expected: str) -> None:
     assert line.startswith("slimsam-gateway: error: ") and expected in line
 
 
-def test_a_port_that_is_taken(gateway_port: int) -> None:
+@pytest.mark.parametrize("option", ["--port", "--metrics-port"])
+def test_a_port_that_is_taken(gateway_port: int, option: str) -> None:
     done = subprocess.run(
-        [COMMAND, "--port", str(gateway_port)], capture_output=True, text=True, timeout=60
+        [COMMAND, "--port", "0", option, str(gateway_port)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "address already in use" in done.stderr and "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,64 @@ def test_a_personal_token_is_exchanged(home: Site, other: Site) -> None:
     asyncio.run(run())
     headers = [headers for path, headers in home.asked if path == "/pic.png"]
     assert not any(PERSONAL in str(one) for one in headers)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_two_clicks_at_a_tokens_expiry(home: Site, late: bool) -> None:
+    """Both are refused, the second one before or after the exchange that the first one brings."""
+    given: list[str] = []
+    both, exchanged = threading.Barrier(2), threading.Event()
+
+    def exchange(handler: Handler) -> None:
+        given.append(f"access-{len(given)}")
+        reply(handler, 200, json.dumps({"access": given[-1]}).encode())
+        if len(given) > 2:
+            exchanged.set()
+
+    def page(handler: Handler) -> None:
+        if handler.headers["Authorization"] == f"Bearer {given[-1]}":
+            return reply(handler, 200, PICTURE, Content_Type="image/png")
+        if both.wait(60) and late:
+            exchanged.wait(60)
+        reply(handler, 401, b"")
+
+    home.pages |= {"/api/token/refresh": exchange, "/pic.png": page}
+    fetcher = Fetcher(Sources(home.url), PERSONAL, 1000, 60)
+
+    async def run() -> None:
+        assert (await fetcher.fetch("/pic.png")).content == PICTURE
+        given.append("what has expired")
+        clicks = await asyncio.gather(*(fetcher.fetch("/pic.png") for _ in range(2)))
+        assert [one.content for one in clicks] == [PICTURE, PICTURE]
+        assert (await fetcher.fetch("/pic.png")).content == PICTURE
+
+    asyncio.run(run())
+    assert given == ["access-0", "what has expired", "access-2"]
+
+
+def test_an_exchange_that_nobody_waits_for_any_more(home: Site) -> None:
+    """Who was first at it has left: the next one makes it."""
+    asked = threading.Event()
+
+    def exchange(handler: Handler) -> None:
+        if asked.is_set():
+            return reply(handler, 200, b'{"access": "access"}')
+        asked.set()
+        home.ending.wait()
+
+    home.serve("/pic.png", PICTURE)
+    home.pages["/api/token/refresh"] = exchange
+    fetcher = Fetcher(Sources(home.url), PERSONAL, 1000, 60)
+
+    async def run() -> None:
+        first = asyncio.create_task(fetcher.fetch("/pic.png"))
+        assert await asyncio.to_thread(asked.wait, 60)
+        second = asyncio.create_task(fetcher.fetch("/pic.png"))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).content == PICTURE
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from picture_site import Site, picture_site
 from PIL import Image
-from running_gateway import Gateway, drawn, encoded, kind, wait_for
+from running_gateway import PATIENCE, Gateway, drawn, encoded, kind, posting, wait_for
 
 from slimsam_client import SettingsError, SlimSam
 from slimsam_client.contract import CLICK, IMAGE
@@ -426,3 +426,23 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     assert read_token(path) == TOKEN
     with pytest.raises(SettingsError, match="expected a readable file"):
         read_token(tmp_path / "none")
+
+
+def test_pictures_that_are_fetched_count_as_those_that_are_sent(
+    start: Start, studio: Site, server: FakeServer, photo: bytes
+) -> None:
+    gateway = start(
+        label_studio=LabelStudioSettings(studio.url, TOKEN), max_active_bytes=2**22, metrics=True
+    )
+    large = photo + bytes(3 * 2**20 - len(photo))
+    studio.serve(PATH, large)
+    server.delay(IMAGE.name, PATIENCE)
+    head = posting("/v1/images?timeout=60", len(large))
+    with gateway.send(head + large):
+        wait_for(lambda: len(server.requests) == 1)
+        problem = gateway.problem("POST", "/label-studio/predict", json=request(CONTEXTS["click"]))
+        assert (problem["status"], kind(problem)) == (503, "full")
+    active = "slimsam_gateway_active_bytes 0.0"
+    wait_for(lambda: active in gateway.http.get("/metrics").text)
+    predicted(gateway, request(CONTEXTS["click"]))
+    wait_for(lambda: active in gateway.http.get("/metrics").text)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from running_gateway import PATIENCE, Gateway, kind, wait_for
+from running_gateway import PATIENCE, Gateway, kind, posting, wait_for
 
 from slimsam_client.clicks.request import MAX_PROMPT_BYTES
 from slimsam_client.contract import CLICK, IMAGE
@@ -21,12 +21,6 @@ POINT = {"points": [[90, 90]]}
 UNKNOWN = "0" * 64
 MAX_IMAGE = 100_000
 PATHS = {"/v1/images": MAX_IMAGE, f"/v1/images/{UNKNOWN}/masks": MAX_PROMPT_BYTES}
-
-
-def posting(path: str, length: int, *more: str) -> bytes:
-    """The head of a request."""
-    head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *more]
-    return "\r\n".join([*head, "", ""]).encode()
 
 
 def received(connection: socket.socket) -> bytes:

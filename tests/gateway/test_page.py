@@ -49,6 +49,6 @@ def test_commands_run(gateway: Gateway, picture: bytes, tmp_path: Path) -> None:
 
 def test_starts_are_of_options_that_there_are() -> None:
     starts = re.findall(r"(?m)^    slimsam-gateway (.+)$", PAGE + README)
-    assert len(starts) == 3
+    assert len(starts) == 4
     for options in starts:
         command_parser().parse_args(options.split())

@@ -12,7 +12,7 @@ import grpc.aio
 
 from slimsam_client.errors import SettingsError
 from slimsam_client.quoting import quoted_value
-from slimsam_client.transport.proxies import is_loopback
+from slimsam_client.transport.proxies import is_loopback_url
 from slimsam_client.transport.tls import Tls, credentials
 
 MAX_MESSAGE_BYTES: Final = 2**31 - 1
@@ -105,7 +105,7 @@ def channel_settings(url: str, tls: bool | Tls, one_server: bool = False) -> Cha
     if not one_server:
         balanced = '{"loadBalancingConfig": [{"round_robin": {}}]}'
         arguments.append(("grpc.service_config", balanced))
-    if is_loopback(url):  # no proxy leads to this machine's own loopback
+    if is_loopback_url(url):  # no proxy leads to this machine's own loopback
         arguments.append(("grpc.enable_http_proxy", 0))
     creds = None
     if tls:

@@ -11,7 +11,7 @@ _VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 
 
-def is_loopback(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """Whether an address is this machine's own, to which no proxy can lead."""
     host = _host(url)
     try:
@@ -22,7 +22,7 @@ def is_loopback(url: str) -> bool:
 
 def proxy_of(url: str) -> str | None:
     """Name the variable and the proxy through which gRPC reaches an address; None if directly."""
-    if url.startswith("unix") or is_loopback(url):
+    if url.startswith("unix") or is_loopback_url(url):
         return None
     name = next((name for name in _VARIABLES if os.environ.get(name)), None)
     if name is None or _is_excepted(_host(url)):

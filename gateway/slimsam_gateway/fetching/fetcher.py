@@ -15,6 +15,7 @@ from typing import Final
 import h11
 
 from slimsam_client.quoting import quoted, quoted_value
+from slimsam_gateway.admission import Take
 from slimsam_gateway.fetching.addresses import addresses_of, is_public
 from slimsam_gateway.fetching.http import Answer, TooLong, exchange
 from slimsam_gateway.fetching.origins import Address, Sources, parse
@@ -57,18 +58,19 @@ class Fetcher:
         self._max_bytes, self._seconds = max_bytes, seconds
         self._secure: ssl.SSLContext | None = None
 
-    async def fetch(self, url: str, etag: str | None = None) -> Fetched:
+    async def fetch(self, url: str, etag: str | None = None, take: Take | None = None) -> Fetched:
         """Fetch a picture.
 
         Args:
             url: where it is; a relative address is of the home origin.
             etag: that of the picture that is known; None if none is.
+            take: takes room for the picture; None where nothing is counted.
 
         Raises:
-            Problem: it may not be fetched, it cannot be, or it is no picture.
+            Problem: it may not be fetched, it cannot be, it is no picture, or there is no room.
         """
         try:
-            return await asyncio.wait_for(self._fetch(url, etag), self._seconds)
+            return await asyncio.wait_for(self._fetch(url, etag, take), self._seconds)
         except asyncio.TimeoutError:
             raise Problem(
                 PICTURE_FETCH,
@@ -76,10 +78,10 @@ class Fetcher:
                 "look at what serves it",
             ) from None
 
-    async def _fetch(self, url: str, etag: str | None) -> Fetched:
+    async def _fetch(self, url: str, etag: str | None, take: Take | None) -> Fetched:
         address = self._checked(url, self._sources.home, "picture")
         for _ in range(MAX_REDIRECTS + 1):
-            answer = await self._asked(address, etag)
+            answer = await self._asked(address, etag, take)
             if answer.status in _REDIRECTS and "location" in answer.headers:
                 address = self._checked(answer.headers["location"], address.url, "redirect")
                 continue
@@ -112,18 +114,21 @@ class Fetcher:
             )
         return address
 
-    async def _asked(self, address: Address, etag: str | None) -> Answer:
+    async def _asked(self, address: Address, etag: str | None, take: Take | None) -> Answer:
         # To one who wants pictures alone Label Studio answers 406, though it would send one.
         headers = {"Accept": "*/*"} | ({} if etag is None else {"If-None-Match": etag})
         if address.origin != self._sources.home:
-            return await self._exchanged(address, headers, self._max_bytes)
+            return await self._exchanged(address, headers, self._max_bytes, take=take)
+        used = await self._authorization()
         answer = await self._exchanged(
-            address, {**headers, "Authorization": await self._authorization()}, self._max_bytes
+            address, {**headers, "Authorization": used}, self._max_bytes, take=take
         )
-        if answer.status == 401 and self._token.expire():
-            headers["Authorization"] = await self._authorization()
-            return await self._exchanged(address, headers, self._max_bytes)
-        return answer
+        if answer.status != 401 or not self._token.is_personal:
+            return answer
+        # Others may have been refused before, or be at the exchange: theirs is as good.
+        self._token.expire(used)
+        headers["Authorization"] = await self._authorization()
+        return await self._exchanged(address, headers, self._max_bytes, take=take)
 
     async def _authorization(self) -> str:
         async def post(path: str, content: bytes) -> bytes:
@@ -149,6 +154,7 @@ class Fetcher:
         headers: dict[str, str],
         max_bytes: int,
         content: bytes | None = None,
+        take: Take | None = None,
     ) -> Answer:
         try:
             hosts = await addresses_of(address.host, address.port)
@@ -161,7 +167,7 @@ class Fetcher:
             if self._secure is None and address.scheme == "https":
                 # All authorities of the system are read: too long for a loop, and for each click.
                 self._secure = await asyncio.to_thread(ssl.create_default_context)
-            return await exchange(address, hosts, headers, max_bytes, self._secure, content)
+            return await exchange(address, hosts, headers, max_bytes, self._secure, content, take)
         except TooLong:
             raise Problem(
                 PICTURE_FETCH,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import h11
 
+from slimsam_gateway.admission import Take
 from slimsam_gateway.fetching.origins import Address
 
 _CHUNK = 2**16
@@ -44,6 +45,7 @@ async def exchange(
     max_bytes: int,
     secure: ssl.SSLContext | None,
     content: bytes | None = None,
+    take: Take | None = None,
 ) -> Answer:
     """Send a request and read its answer; cancelling it closes the connection.
 
@@ -54,11 +56,13 @@ async def exchange(
         max_bytes: how long the answer's body may be.
         secure: whom https trusts; not used for http.
         content: the body of a POST; None is a GET.
+        take: takes room for the answer's body before it is read; None where it is small.
 
     Raises:
         OSError: nothing answers, or its certificate is not trusted.
         h11.ProtocolError: the answer is no HTTP, or ends too early.
         TooLong: the body is longer.
+        Problem: there is no room.
     """
     reader, writer = await _connect(address, hosts, secure)
     try:
@@ -81,7 +85,7 @@ async def exchange(
             sent += connection.send(h11.Data(content)) or b""
         writer.write(sent + (connection.send(h11.EndOfMessage()) or b""))
         await writer.drain()
-        return await _read(connection, reader, max_bytes)
+        return await _read(connection, reader, max_bytes, take)
     finally:
         writer.transport.abort()  # what is still to come is not waited for
 
@@ -104,7 +108,9 @@ async def _connect(
     raise failure
 
 
-async def _read(connection: h11.Connection, reader: asyncio.StreamReader, max_bytes: int) -> Answer:
+async def _read(
+    connection: h11.Connection, reader: asyncio.StreamReader, max_bytes: int, take: Take | None
+) -> Answer:
     status, headers, body = 0, dict[str, str](), bytearray()
     while True:
         event = connection.next_event()
@@ -118,8 +124,11 @@ async def _read(connection: h11.Connection, reader: asyncio.StreamReader, max_by
             if status != 200:
                 break
             stated = headers.get("content-length", "")
-            if stated.isdecimal() and int(stated[:20]) > max_bytes:
+            length = int(stated[:20]) if stated.isdecimal() else max_bytes
+            if length > max_bytes:
                 raise TooLong
+            if take is not None:
+                take(max_bytes if "transfer-encoding" in headers else length)
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > max_bytes:

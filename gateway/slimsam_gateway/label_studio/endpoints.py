@@ -95,15 +95,16 @@ class LabelStudio:
         url, known = prediction.url, self._memo.get(prediction.url)
         if known is not None and known.kept.original_size != prediction.size:
             known = None
-        fetched = await self._fetcher.fetch(url, None if known is None else known.etag)
-        kept = await self._kept(relay, prediction, fetched, known)
-        try:
-            return await relay.click(kept.image_id, prediction.prompt)
-        except NotKeptError:
-            if fetched.content is None:
-                fetched = await self._fetcher.fetch(url)
-            kept = await self._kept(relay, prediction, fetched, None)
-            return await relay.click(kept.image_id, prediction.prompt)
+        with self._exchange.admission.room() as take:
+            fetched = await self._fetcher.fetch(url, None if known is None else known.etag, take)
+            kept = await self._kept(relay, prediction, fetched, known)
+            try:
+                return await relay.click(kept.image_id, prediction.prompt)
+            except NotKeptError:
+                if fetched.content is None:
+                    fetched = await self._fetcher.fetch(url, None, take)
+                kept = await self._kept(relay, prediction, fetched, None)
+                return await relay.click(kept.image_id, prediction.prompt)
 
     async def _kept(
         self, relay: Relay, prediction: Prediction, fetched: Fetched, known: Known | None

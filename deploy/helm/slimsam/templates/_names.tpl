@@ -6,7 +6,7 @@
 {{- define "slimsam.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: slimsam
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
