@@ -24,18 +24,22 @@ from slimsam_build.repository import (
 )
 from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
 from slimsam_build.versions import find_versions
-from slimsam_client.contract import INFO, OF_CHECKPOINT, ModelSpec, model_version
+from slimsam_build.wanted import ANYTHING, Wanted
+from slimsam_client.contract import ENCODER, INFO, OF_CHECKPOINT, ModelSpec, model_version
 
 BOUND = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 
 
-def find_stale(repository: Path, target: str | None, machine: Machine) -> list[str]:
+def find_stale(
+    repository: Path, target: str | None, machine: Machine, wanted: Wanted = ANYTHING
+) -> list[str]:
     """Look for artifacts that do not belong here.
 
     Args:
         repository: the model repository.
         target: the target that is to be served; None checks every target that has artifacts.
         machine: where they are to be served.
+        wanted: what they are to be; by default, whatever was built.
 
     Returns:
         One line for each finding: what is stale, and why. Empty if all is well.
@@ -63,6 +67,8 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             found += _other_config(repository, spec, name, path, report)
         if len(reports) == len(OF_CHECKPOINT):
             encoder, *decoders = reports
+            place = repository / ENCODER.name / VERSION / ARTIFACTS[name][0]
+            found += wanted.differences(place, encoder)
             found += _other_half(repository, name, encoder, decoders)
             found += _other_info(repository, name, encoder)
             found += _other_version(repository, name, encoder)

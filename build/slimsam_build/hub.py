@@ -18,10 +18,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from slimsam_build.checkpoint_files import CONFIG, EXPECTED, WEIGHTS, is_index, shards_of
 from slimsam_build.errors import CheckpointError, reason
 from slimsam_build.geometry import read_config
 from slimsam_build.quiet import quiet_hub
-from slimsam_build.weights import EXPECTED, WEIGHTS, is_index, shards_of
 
 ID: Final = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
 """A repository, and where a revision follows, a branch, a tag or a commit of it."""
@@ -44,7 +44,7 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
     """
     name = f"{repository}@{revision}" if revision else repository
     with quiet_hub(), _translated(name, repository):
-        config = Path(huggingface_hub.hf_hub_download(repository, "config.json", revision=revision))
+        config = Path(huggingface_hub.hf_hub_download(repository, CONFIG, revision=revision))
         # The cache keeps each commit in a directory of its name. What follows is of this commit,
         # even if the branch moves on meanwhile.
         commit = config.parent.name

@@ -98,7 +98,12 @@ def build(
                     if job.precision == "fp32" or strict:
                         raise
                     log(f"{error}; building fp32 instead")
-                    job = replace(job, precision="fp32", refused=(*job.refused, str(error)))
+                    job = replace(
+                        job,
+                        precision="fp32",
+                        refused=(*job.refused, str(error)),
+                        asked_precision=precision,
+                    )
                     scratch.clear()
                 except BuildError:
                     raise

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from slimsam_build.check import find_stale
+from slimsam_build.checkpoints import DEMO
 from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine, this_machine
 from slimsam_build.repository import BUILT, max_batch_size
-from slimsam_client.contract import DECODER, INFO
+from slimsam_build.wanted import Wanted
+from slimsam_client.contract import DECODER, ENCODER, INFO
 
 HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1")
 
@@ -158,6 +160,36 @@ def test_plans_are_bound_to_the_machine(repository: Path, here: Machine, found: 
     stale = find_stale(repository, "tensorrt", here)
     assert any(found in line for line in stale)
     assert find_stale(repository, "openvino", here) == []
+
+
+def test_what_is_asked_for_is_compared_with_what_was(repository: Path, tmp_path: Path) -> None:
+    report = repository / ENCODER.name / "1" / "model.xml.json"
+
+    def found(checkpoint: str | None, precision: str | None = None) -> str:
+        return "\n".join(find_stale(repository, "openvino", HERE, Wanted(checkpoint, precision)))
+
+    weights = shutil.copytree(DEMO, tmp_path / "weights")
+    assert found("demo", "fp32") == found(str(weights)) == ""  # of a directory its files count
+    config = weights / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert "was made of other files than" in found(str(weights))
+    config.unlink()
+    assert "expected to compare it with checkpoint" in found(str(weights))
+    assert "was made of demo, expected owner/sam;" in found("owner/sam")
+
+    commit = f"owner/sam@{'1' * 40}"
+    edit(report, lambda r: r["checkpoint"].update(name=commit, asked="owner/sam@v1"))
+    assert found("owner/sam@v1") == found(commit) == ""
+    for other in ("owner/sam", "owner/sam@v2", "demo"):
+        assert f"was made of {commit}, expected {other};" in found(other)
+
+    assert "is in precision fp32, expected fp16;" in found(None, "fp16")
+    edit(report, lambda r: r.update(asked_precision="fp16"))  # which failed the gate
+    assert found(None, "fp16") == found(None, "fp32") == ""
+
+    edit(report, lambda r: r["versions"].update({"slimsam-build": "0.0.9"}))
+    assert found(None) == ""  # a server serves what an older release has built
+    assert "was made by slimsam-build 0.0.9, here is" in found(commit)
 
 
 def test_a_target_that_was_not_built(repository: Path) -> None:

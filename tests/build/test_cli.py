@@ -102,6 +102,8 @@ def test_a_fallback_has_a_status_of_its_own(
     for path in installed(empty_repository):
         assert path.read_text().endswith("in fp32")
     assert len(installed(empty_repository)) == len(BUILT)
+    asked = ["--checkpoint", "demo", "--precision", "bf16"]
+    assert main(["check", *asked, "--model-repository", str(empty_repository)]) == 0
 
 
 @pytest.mark.usefixtures("bf16_fails")
