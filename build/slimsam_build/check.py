@@ -1,8 +1,8 @@
 """`slimsam-build check`: are the artifacts of a repository those that belong here?
 
-Compares each report with the artifact's files, with the serving configuration, and, where an
-artifact is bound to a GPU and a TensorRT, with the machine; and looks for folders beside the models
-that keep Triton from starting. Needs neither PyTorch nor a GPU.
+Compares each report with the artifact's files, with the serving configuration, with what is asked
+for, and, where an artifact is bound to a kind of machine, with this one; and looks for folders
+beside the models that keep Triton from starting. Needs neither PyTorch nor a GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError, reason
-from slimsam_build.machine import Machine
+from slimsam_build.machine import BOUND_TO, Machine
 from slimsam_build.repository import (
     ARTIFACTS,
     BUILT,
@@ -26,8 +26,6 @@ from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
 from slimsam_build.versions import find_versions
 from slimsam_build.wanted import ANYTHING, Wanted
 from slimsam_client.contract import ENCODER, INFO, OF_CHECKPOINT, ModelSpec, model_version
-
-BOUND = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 
 
 def find_stale(
@@ -57,13 +55,17 @@ def find_stale(
             if not path.exists():
                 found.append(f"{path}: missing; build target {name}")
                 continue
-            report = _read(path)
+            report = _read(path, name)
             if report is None:
                 found.append(f"{path}: has no readable report beside it; build it again")
                 continue
             if spec in OF_CHECKPOINT:  # the others have nothing of a checkpoint
                 reports.append(report)
-            found += _stale(path, report, machine)
+            found += _other_files(path, report)
+            found += [
+                f"{path}: made for {what}; build it here"
+                for what in machine.differences(name, report["bound_to"])
+            ]
             found += _other_config(repository, spec, name, path, report)
         if len(reports) == len(OF_CHECKPOINT):
             encoder, *decoders = reports
@@ -111,7 +113,7 @@ def _built(repository: Path, target: str) -> bool:
     return any((repository / spec.name / VERSION / ARTIFACTS[target][0]).exists() for spec in BUILT)
 
 
-def _read(artifact: Path) -> dict[str, Any] | None:
+def _read(artifact: Path, target: str) -> dict[str, Any] | None:
     try:
         report = json.loads(artifact.with_name(f"{artifact.name}.json").read_text("utf-8"))
         checkpoint, bound_to = report["checkpoint"], report["bound_to"]
@@ -119,14 +121,15 @@ def _read(artifact: Path) -> dict[str, Any] | None:
             all(isinstance(entry["sha256"], str) for entry in report["files"].values())
             and isinstance(checkpoint["sha256"] + checkpoint["name"], str)
             and isinstance(report["max_batch_size"], int)
-            and (bound_to is None or set(BOUND) <= set(bound_to))
+            and (bound_to is None or set(BOUND_TO.get(target, ())) <= bound_to.keys())
+            and (bound_to is None or isinstance(bound_to.get("instructions", ""), str))
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return report if readable else None
 
 
-def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:
+def _other_files(path: Path, report: dict[str, Any]) -> list[str]:
     found = []
     for name, entry in report["files"].items():
         file = path.with_name(name)
@@ -139,10 +142,6 @@ def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:
                 )
         except OSError as error:
             found.append(f"{file}: cannot be read, {reason(error)}; see to its owner and mode")
-    for key, what in BOUND.items() if report["bound_to"] else ():
-        made, here = report["bound_to"][key], getattr(machine, key)
-        if made != here:
-            found.append(f"{path}: made for {what} {made}, here is {here or 'none'}; build it here")
     return found
 
 

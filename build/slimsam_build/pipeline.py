@@ -121,7 +121,7 @@ def _make(job: Job, scratch: Scratch) -> Built:
     export(job.checkpoint.model, target, job.precision, folders, job.log)
     measured = gate(job, folders)
     masks = gate_masks(job, folders)
-    _report(job, folders, target.files, measured, masks)
+    _report(job, folders, target.files, measured, masks, _bound_to(target))
     if target.of_one_device and not target.uses_cuda():
         job.log(f"{target.name}: compiled for this machine's CPU; for a GPU, build there")
     unfinished = None
@@ -230,6 +230,13 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
     files = (finish.artifact, *job.target.files)
     _report(job, folders, files, chosen.measured, masks, this_machine(), chosen.report)
     return chosen.measured
+
+
+def _bound_to(target: Target) -> Machine | None:
+    """Give the machine that exported files are bound to; None if they fit any."""
+    if not target.of_one_device:
+        return None
+    return this_machine() if target.uses_cuda() else this_machine().without_gpu()
 
 
 def _copy_decoder(folders: Folders, files: tuple[str, ...]) -> None:

@@ -60,7 +60,7 @@ def make_report(
             file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
         },
         **_found(measured, job),
-        "device": machine.gpu if machine else _device(job.target),
+        "device": machine.gpu if machine and machine.gpu else _device(job.target),
         "versions": {"python": platform.python_version(), **_versions()},
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from slimsam_build import masks_parity, parity, pipeline, repository
+from slimsam_build import machine, masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
 from slimsam_build.errors import ParityError
@@ -172,6 +172,22 @@ def test_what_is_made_on_the_machine_has_a_report_that_is_bound_to_it(
     assert main(check) == 0
     (place / "model.xml").write_text("a later export")
     assert main(check) == 1
+
+
+def test_what_is_compiled_for_one_kind_of_device_is_bound_to_it(
+    empty_repository: Path, small_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = replace(TARGETS["torch_aoti"], files=("model.pt2", "model.bin"), export=export)
+    monkeypatch.setitem(TARGETS, "torch_aoti", target)
+    pipeline.build("demo", "torch_aoti", "fp32", empty_repository)
+    report = json.loads((empty_repository / DECODER.name / "1" / "model.pt2.json").read_text())
+    here = machine.this_machine()
+    assert report["bound_to"]["architecture"] == here.architecture
+    assert set(report["bound_to"]["instructions"].split()) == set(here.instructions.split())
+    assert (report["bound_to"]["gpu"] is not None) is target.uses_cuda()
+    assert {name for name, target in TARGETS.items() if target.of_one_device or target.finish} == (
+        set(machine.BOUND_TO)
+    )
 
 
 def test_the_former_name_of_build_still_works(demo: Checkpoint, empty_repository: Path) -> None:
