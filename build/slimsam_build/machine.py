@@ -24,7 +24,7 @@ BOUND_TO: Final = {
     # What a compiler makes for the GPU, and for the processor that it runs on.
     "torch_aoti": ("compute_capability", "architecture", "instructions"),
 }
-"""Attributes of `Machine` that a target's artifacts are bound to; those of other targets fit any."""
+"""Attributes of `Machine` that a target's artifacts are bound to; those of others fit any."""
 CALLED: Final = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 COMPILED_FOR: Final = re.compile(
     r"abm|adx|aes|amx|avx|bmi|f16c|fma|gfni|movbe|pclmul|pni|popcnt|sha_|s?sse|vaes|vpclmul"

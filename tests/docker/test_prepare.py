@@ -183,7 +183,8 @@ def test_what_a_repository_is_of(empty_repository: Path, tmp_path: Path) -> None
     assert len({key(), *others}) == 6
     assert key() == key(Machine("10.13.3", H100.gpu, "9.0", "590.9"))  # another driver
     processors = [
-        key(replace(H100, instructions=words), target="torch_aoti") for words in ("avx2", "avx2 fma")
+        key(replace(H100, instructions=words), target="torch_aoti")
+        for words in ("avx2", "avx2 fma")
     ]
     assert len(set(processors)) == 2
     anywhere = key(target="openvino")

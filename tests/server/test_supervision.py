@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import pytest
 from server_process import first_stub, ready_url
 
 from slimsam_client import RequestTimeoutError, SlimSam
@@ -19,7 +21,7 @@ from slimsam_server import EmbeddedServer
 from slimsam_server.monitor import LONGEST_PAUSE, SECOND_LOOK, SHORTEST_PAUSE, pause_after
 from slimsam_server.probe import ask
 from slimsam_server.processes import children
-from slimsam_server.supervisor import Backoff
+from slimsam_server.supervisor import Backoff, Supervisor
 from slimsam_server.verdict import Verdict
 
 Serve = Callable[..., subprocess.Popen[str]]
@@ -119,3 +121,92 @@ def test_pauses_before_starts_double_up_to_a_limit_and_begin_again() -> None:
     backoff = Backoff()
     assert [backoff.pause(5) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [backoff.pause(3600), backoff.pause(0)] == [1, 2]
+
+
+class Failing:
+    """A server whose starts fail in several ways, and whose last one is told to end."""
+
+    starts = 0
+    could_not_be_stopped = False
+
+    def start(self) -> None:
+        self.starts += 1
+
+    def models(self) -> list[str]:
+        return []
+
+    def failure(self) -> str | None:
+        if self.starts == 1:
+            raise FileNotFoundError("a thread")
+        if self.starts == 2:
+            return "it has died"
+        os.kill(os.getpid(), signal.SIGTERM)
+        return None
+
+    def stop(self, seconds: float | None = None) -> None:
+        if self.starts == 2 and not self.could_not_be_stopped:
+            self.could_not_be_stopped = True
+            raise RuntimeError("can't start new thread")
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """What a supervisor does with signals ends with the test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_whatever_fails_it_serves_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("slimsam_server.supervisor.FIRST_PAUSE", 0.0)
+    server = Failing()
+    assert Supervisor("it", server, None, lambda: "ready", restarts=True).run() == 0
+    out, error = capsys.readouterr()
+    assert server.starts == 3 and out == "ready\n" * 3
+    assert error.splitlines() == [
+        "it: FileNotFoundError: a thread; starting the server again in 0 s",
+        "it: it has died; starting the server again in 0 s",
+        "it: expected to stop the server, got RuntimeError: can't start new thread",
+    ]
+
+
+# A signal's handler may run between any two lines, here of the supervisor and of what it waits by.
+AT_EVERY_LINE = """
+import sys
+from slimsam_server import supervisor
+
+class Quiet:
+    def start(self): pass
+    def models(self): return []
+    def failure(self): return None
+    def stop(self, seconds=None): pass
+
+supervisor.SECONDS_BETWEEN_LOOKS = 0.001
+
+def run(line):
+    watched = supervisor.Supervisor("it", Quiet(), None, lambda: "ready", True)
+    passed = 0
+
+    def trace(frame, event, argument):
+        nonlocal passed
+        if event == "line" and watched._serving_since is not None:
+            passed += 1
+            if passed == line:
+                sys.settrace(None)
+                watched._interrupt(15, frame)
+        return trace
+
+    sys.settrace(trace)
+    return watched.run()
+
+sys.exit(any(run(line) for line in range(1, 120)))
+"""
+
+
+def test_a_signal_at_any_line_ends_it() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_EVERY_LINE], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
