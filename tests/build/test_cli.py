@@ -59,7 +59,7 @@ def small_target(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> Target:
     # Its answer of SamModel takes seconds, and has tests of its own.
     monkeypatch.setattr(pipeline, "write_info", write_small_info)
     monkeypatch.setattr(pipeline, "gate", lambda *_: Measured(Figures(0, 1, 1, 0), 0.1, 0.01))
-    monkeypatch.setattr(pipeline, "gate_masks", lambda *_: MasksMeasured(1, 0, 0, 0.1))
+    monkeypatch.setattr(pipeline, "gate_masks", lambda *_: MasksMeasured(1, 0, 0, 0, 0.1))
     return target
 
 
@@ -154,7 +154,7 @@ def test_what_is_made_on_the_machine_has_a_report_that_is_bound_to_it(
 
     measured = Measured(Figures(0, 1, 1, 0), 0.2, 0.02)
     monkeypatch.setattr(parity, "measure", lambda *_: measured)
-    monkeypatch.setattr(masks_parity, "measure", lambda run: MasksMeasured(1, 0, 0, 0.1))
+    monkeypatch.setattr(masks_parity, "measure", lambda run: MasksMeasured(1, 0, 0, 0, 0.1))
     finish = Finish("model.plan", lambda: None, finished, lambda *_: lambda arrays: arrays)
     target = replace(small_target, name="tensorrt", finish=finish)
     monkeypatch.setitem(TARGETS, "tensorrt", target)
