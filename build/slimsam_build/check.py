@@ -18,6 +18,7 @@ from slimsam_build.machine import BOUND_TO, Machine
 from slimsam_build.repository import (
     ARTIFACTS,
     BUILT,
+    REFERENCE_SHA256,
     VERSION,
     built_models,
     max_batch_size,
@@ -61,7 +62,8 @@ def find_stale(
                 continue
             if spec in OF_CHECKPOINT:  # the others have nothing of a checkpoint
                 reports.append(report)
-            found += _other_files(path, report)
+            for folder in _places(repository, spec):
+                found += _other_files(folder / path.name, report)
             found += [
                 f"{path}: made for {what}; build it here"
                 for what in machine.differences(name, report["bound_to"])
@@ -129,6 +131,16 @@ def _read(artifact: Path, target: str) -> dict[str, Any] | None:
     return report if readable else None
 
 
+def _places(repository: Path, spec: ModelSpec) -> list[Path]:
+    """Give the directories of a model's artifacts: Triton serves the highest version's.
+
+    Versions that name a checkpoint are links to it; a copy may have directories in their place.
+    """
+    place = repository / spec.name / VERSION
+    others = find_versions(repository, spec.name)
+    return [place, *(other for other in others if other.resolve() != place.resolve())]
+
+
 def _other_files(path: Path, report: dict[str, Any]) -> list[str]:
     found = []
     for name, entry in report["files"].items():
@@ -192,15 +204,20 @@ def _other_version(repository: Path, target: str, report: dict[str, Any]) -> lis
 def _other_info(repository: Path, target: str, report: dict[str, Any]) -> list[str]:
     """Compare what the server will say of the artifacts; a repository may do without it."""
     path = repository / INFO.name / VERSION / f"{target}.json"
+    answer = path.with_suffix(".npz")
     if not (repository / INFO.name / "config.pbtxt").is_file():
         return []
-    if not path.exists():  # of a build before there was slimsam_info; its graphs are outdated, too
-        return [f"{path}: missing; build it again"]
+    for file in (path, answer):
+        if not file.exists():  # of a build before there was slimsam_info: graphs are outdated, too
+            return [f"{file}: missing; build it again"]
     try:
         info = json.loads(path.read_text("utf-8"))
         said = info["digest"], info["precision"]
+        is_its_answer = info.get(REFERENCE_SHA256) == sha256_of(answer)
     except (OSError, ValueError, TypeError, LookupError) as error:
         return [f"{path}: cannot be read, {reason(error)}; build it again"]
-    if said == (report["checkpoint"]["sha256"], report.get("precision")):
-        return []
-    return [f"{path}: tells of another build than the artifacts are of; build it again"]
+    if said != (report["checkpoint"]["sha256"], report.get("precision")):
+        return [f"{path}: tells of another build than the artifacts are of; build it again"]
+    if not is_its_answer:
+        return [f"{answer}: differs from the file whose hash {path.name} has; build it again"]
+    return []

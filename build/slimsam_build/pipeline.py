@@ -213,15 +213,15 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
         finish.load(job, spec, folders[spec] / finish.artifact) for spec in (ENCODER, DECODER)
     )
 
-    def gate(encoder: Run) -> Measured:
+    def gated(encoder: Run) -> Measured:
         measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
         parity.check(measured.figures, job.precision, job.target.bounds)
         return measured
 
     if finish.choose is None:
-        chosen = Chosen(gate(encoder), {})
+        chosen = Chosen(gated(encoder), {})
     else:
-        chosen = finish.choose(job, folders[ENCODER], encoder, gate)
+        chosen = finish.choose(job, folders[ENCODER], encoder, gated)
     masks = None
     if MASKS in folders:
         masks = _checked(finish.load(job, MASKS, folders[MASKS] / finish.artifact))

@@ -19,6 +19,7 @@ from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine, this_machine
 from slimsam_build.repository import ARTIFACTS, BUILT, max_batch_size
+from slimsam_build.versions import find_versions
 from slimsam_build.wanted import Wanted
 from slimsam_client.contract import DECODER, ENCODER, INFO
 
@@ -111,6 +112,15 @@ def test_what_was_built_here_is_not_stale(
         (lambda d: edit(info(d), lambda i: i.update(precision="bf16")), "tells of another build"),
         (lambda d: info(d).write_text("[]"), "cannot be read, TypeError"),
         (lambda d: info(d).unlink(), "openvino.json: missing; build it again"),
+        (lambda d: info(d).with_suffix(".npz").unlink(), "openvino.npz: missing; build it again"),
+        (
+            lambda d: info(d).with_suffix(".npz").write_bytes(b"cut off"),
+            "openvino.npz: differs from the file whose hash openvino.json has",
+        ),
+        (
+            lambda d: edit(info(d), lambda i: i.pop("reference_sha256")),
+            "openvino.npz: differs from the file whose hash openvino.json has",
+        ),
         (
             lambda d: (d.parent / "configs" / "openvino.pbtxt").write_text("max_batch_size: x"),
             "expected a Triton model configuration",
@@ -133,6 +143,9 @@ def test_what_was_built_here_is_not_stale(
         "precision of info",
         "bad info",
         "no info",
+        "no answer",
+        "other answer",
+        "answer of an older build",
         "bad config",
     ],
 )
@@ -211,6 +224,21 @@ def test_what_is_asked_for_is_compared_with_what_was(repository: Path, tmp_path:
     edit(report, lambda r: r["versions"].update({"slimsam-build": "0.0.9"}))
     assert found(None) == ""  # a server serves what an older release has built
     assert "was made by slimsam-build 0.0.9, here is" in found(commit)
+
+
+def test_versions_that_a_copy_has_as_directories_are_looked_at(
+    demo_repository: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(demo_repository, tmp_path / "copy")  # which follows the links
+    assert find_stale(copy, "openvino", HERE) == []
+    (version,) = find_versions(copy, DECODER.name)
+    (version / "model.bin").write_bytes(b"other")
+    (line,) = find_stale(copy, "openvino", HERE)
+    assert f"{version / 'model.bin'}: differs from the file that its report measured" in line
+    shutil.rmtree(version)
+    version.symlink_to("nowhere")
+    stale = find_stale(copy, "openvino", HERE)
+    assert stale and all(f"{version}/model." in line and "missing" in line for line in stale)
 
 
 def test_a_target_that_was_not_built(repository: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from slimsam_build import machine, masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
+from slimsam_build.digest import sha256_of
 from slimsam_build.errors import ParityError
 from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Figures, Measured
@@ -47,7 +48,13 @@ def demo() -> Checkpoint:
 
 def write_small_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: str) -> None:
     """What `check` compares with the reports, without `SamModel`'s reference answer."""
-    told = {"digest": checkpoint.sha256, "precision": precision}
+    answer = folder / f"{target.name}.npz"
+    answer.write_bytes(b"answer")
+    told = {
+        "digest": checkpoint.sha256,
+        "precision": precision,
+        "reference_sha256": sha256_of(answer),
+    }
     (folder / f"{target.name}.json").write_text(json.dumps(told))
 
 
