@@ -83,9 +83,7 @@ def measure(run: Run) -> MasksMeasured:
             elif name == "stability_score":
                 difference = float(np.abs(got - value).max())
                 stabilities.append(difference if np.isfinite(difference) else 1.0)
-    return MasksMeasured(
-        min(overlaps), max(boxes), max(stabilities), max(areas), _seconds(run)
-    )
+    return MasksMeasured(min(overlaps), max(boxes), max(stabilities), max(areas), _seconds(run))
 
 
 def check(measured: MasksMeasured) -> None:
