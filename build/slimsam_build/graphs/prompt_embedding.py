@@ -103,7 +103,8 @@ class MaskEmbedding(nn.Module):
         self.lin3 = linear_of_patches(source.conv3)
         self.register_buffer("no_mask", model.prompt_encoder.no_mask_embed.weight.detach()[0])
         # With logits of 1 and more, a product is at most so many times the largest of them.
-        gain = float((self.lin1.weight.abs().sum(1) + self.lin1.bias.abs()).max())
+        weight, bias = self.lin1.weight.detach(), self.lin1.bias.detach()
+        gain = float((weight.abs().sum(1) + bias.abs()).max())
         self.largest = min(LARGEST_HALF, LARGEST_HALF / gain)
 
     def rounded(self, mask_input: Tensor) -> Tensor:
