@@ -6,10 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-import pytest
 from server_process import first_stub, ready_url
 
 from slimsam_client import RequestTimeoutError, SlimSam
@@ -21,7 +20,7 @@ from slimsam_server import EmbeddedServer
 from slimsam_server.monitor import LONGEST_PAUSE, SECOND_LOOK, SHORTEST_PAUSE, pause_after
 from slimsam_server.probe import ask
 from slimsam_server.processes import children
-from slimsam_server.supervisor import Backoff, Supervisor
+from slimsam_server.supervisor import Backoff
 from slimsam_server.verdict import Verdict
 
 Serve = Callable[..., subprocess.Popen[str]]
@@ -123,51 +122,45 @@ def test_pauses_before_starts_double_up_to_a_limit_and_begin_again() -> None:
     assert [backoff.pause(3600), backoff.pause(0)] == [1, 2]
 
 
-class Failing:
-    """A server whose starts fail in several ways, and whose last one is told to end."""
+# In processes of their own, whose signals are theirs.
+FAILS_IN_MANY_WAYS = """
+import os, signal, sys
+from slimsam_server import supervisor
 
+supervisor.FIRST_PAUSE = 0.0
+
+class Failing:
     starts = 0
     could_not_be_stopped = False
 
-    def start(self) -> None:
+    def start(self):
         self.starts += 1
 
-    def models(self) -> list[str]:
+    def models(self):
         return []
 
-    def failure(self) -> str | None:
+    def failure(self):
         if self.starts == 1:
             raise FileNotFoundError("a thread")
         if self.starts == 2:
             return "it has died"
         os.kill(os.getpid(), signal.SIGTERM)
-        return None
 
-    def stop(self, seconds: float | None = None) -> None:
+    def stop(self, seconds=None):
         if self.starts == 2 and not self.could_not_be_stopped:
             self.could_not_be_stopped = True
             raise RuntimeError("can't start new thread")
 
-
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    """What a supervisor does with signals ends with the test."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+sys.exit(supervisor.Supervisor("it", Failing(), None, lambda: "ready", restarts=True).run())
+"""
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_whatever_fails_it_serves_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("slimsam_server.supervisor.FIRST_PAUSE", 0.0)
-    server = Failing()
-    assert Supervisor("it", server, None, lambda: "ready", restarts=True).run() == 0
-    out, error = capsys.readouterr()
-    assert server.starts == 3 and out == "ready\n" * 3
-    assert error.splitlines() == [
+def test_whatever_fails_it_serves_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILS_IN_MANY_WAYS], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\n" * 3)
+    assert done.stderr.splitlines() == [
         "it: FileNotFoundError: a thread; starting the server again in 0 s",
         "it: it has died; starting the server again in 0 s",
         "it: expected to stop the server, got RuntimeError: can't start new thread",
