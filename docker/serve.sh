@@ -17,7 +17,14 @@ if [[ $on_failure != restart && $on_failure != exit ]]; then
   exit 2
 fi
 
-if ! slimsam-build check --target "$target" --model-repository "$models"; then
+asked=()
+if [[ ${SLIMSAM_ON_STALE:-refuse} == rebuild ]]; then # then it is to serve what build.sh makes
+  asked=(
+    ${SLIMSAM_CHECKPOINT:+--checkpoint "$SLIMSAM_CHECKPOINT"}
+    ${SLIMSAM_PRECISION:+--precision "$SLIMSAM_PRECISION"}
+  )
+fi
+if ! slimsam-build check "${asked[@]}" --target "$target" --model-repository "$models"; then
   case ${SLIMSAM_ON_STALE:-refuse} in
     refuse)
       echo "serve.sh: artifacts of target $target do not belong here; run the build job" >&2

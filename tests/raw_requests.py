@@ -146,6 +146,15 @@ FORBIDDEN: dict[str, tuple[Callable[[], Arrays], list[bool]]] = {
         [False],
     ),
     "NaN in a mask that does not count": (lambda: filled("mask_input", np.nan), [False]),
+    "a huge mask that does not count": (lambda: filled("mask_input", 3e38), [False]),
+    "a huge mask": (
+        lambda: {
+            **decoder_inputs(),
+            "mask_input": np.where(np.eye(256) > 0, 1e6, -1e6).astype(np.float32)[None, None],
+            "has_mask_input": np.ones((1, 1), np.float32),
+        },
+        [False],
+    ),
 }
 """For the decoder: what Triton lets through, and which of the answer's prompts are NaN."""
 

@@ -1,8 +1,8 @@
 """`slimsam-build check`: are the artifacts of a repository those that belong here?
 
-Compares each report with the artifact's files, with the serving configuration, and, where an
-artifact is bound to a GPU and a TensorRT, with the machine; and looks for folders beside the models
-that keep Triton from starting. Needs neither PyTorch nor a GPU.
+Compares each report with the artifact's files, with the serving configuration, with what is asked
+for, and, where an artifact is bound to a kind of machine, with this one; and looks for folders
+beside the models that keep Triton from starting. Needs neither PyTorch nor a GPU.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from typing import Any
 
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import RepositoryError, reason
-from slimsam_build.machine import Machine
+from slimsam_build.machine import BOUND_TO, Machine
 from slimsam_build.repository import (
     ARTIFACTS,
     BUILT,
+    REFERENCE_SHA256,
     VERSION,
     built_models,
     max_batch_size,
 )
 from slimsam_build.scratch import OLD_NAMES, find_leftovers, is_building
 from slimsam_build.versions import find_versions
-from slimsam_client.contract import INFO, OF_CHECKPOINT, ModelSpec, model_version
+from slimsam_build.wanted import ANYTHING, Wanted
+from slimsam_client.contract import ENCODER, INFO, OF_CHECKPOINT, ModelSpec, model_version
 
-BOUND = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability"}
 
-
-def find_stale(repository: Path, target: str | None, machine: Machine) -> list[str]:
+def find_stale(
+    repository: Path, target: str | None, machine: Machine, wanted: Wanted = ANYTHING
+) -> list[str]:
     """Look for artifacts that do not belong here.
 
     Args:
         repository: the model repository.
         target: the target that is to be served; None checks every target that has artifacts.
         machine: where they are to be served.
+        wanted: what they are to be; by default, whatever was built.
 
     Returns:
         One line for each finding: what is stale, and why. Empty if all is well.
@@ -53,16 +56,23 @@ def find_stale(repository: Path, target: str | None, machine: Machine) -> list[s
             if not path.exists():
                 found.append(f"{path}: missing; build target {name}")
                 continue
-            report = _read(path)
+            report = _read(path, name)
             if report is None:
                 found.append(f"{path}: has no readable report beside it; build it again")
                 continue
             if spec in OF_CHECKPOINT:  # the others have nothing of a checkpoint
                 reports.append(report)
-            found += _stale(path, report, machine)
+            for folder in _places(repository, spec):
+                found += _other_files(folder / path.name, report)
+            found += [
+                f"{path}: made for {what}; build it here"
+                for what in machine.differences(name, report["bound_to"])
+            ]
             found += _other_config(repository, spec, name, path, report)
         if len(reports) == len(OF_CHECKPOINT):
             encoder, *decoders = reports
+            place = repository / ENCODER.name / VERSION / ARTIFACTS[name][0]
+            found += wanted.differences(place, encoder)
             found += _other_half(repository, name, encoder, decoders)
             found += _other_info(repository, name, encoder)
             found += _other_version(repository, name, encoder)
@@ -105,7 +115,7 @@ def _built(repository: Path, target: str) -> bool:
     return any((repository / spec.name / VERSION / ARTIFACTS[target][0]).exists() for spec in BUILT)
 
 
-def _read(artifact: Path) -> dict[str, Any] | None:
+def _read(artifact: Path, target: str) -> dict[str, Any] | None:
     try:
         report = json.loads(artifact.with_name(f"{artifact.name}.json").read_text("utf-8"))
         checkpoint, bound_to = report["checkpoint"], report["bound_to"]
@@ -113,14 +123,25 @@ def _read(artifact: Path) -> dict[str, Any] | None:
             all(isinstance(entry["sha256"], str) for entry in report["files"].values())
             and isinstance(checkpoint["sha256"] + checkpoint["name"], str)
             and isinstance(report["max_batch_size"], int)
-            and (bound_to is None or set(BOUND) <= set(bound_to))
+            and (bound_to is None or set(BOUND_TO.get(target, ())) <= bound_to.keys())
+            and (bound_to is None or isinstance(bound_to.get("instructions", ""), str))
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return report if readable else None
 
 
-def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:
+def _places(repository: Path, spec: ModelSpec) -> list[Path]:
+    """Give the directories of a model's artifacts: Triton serves the highest version's.
+
+    Versions that name a checkpoint are links to it; a copy may have directories in their place.
+    """
+    place = repository / spec.name / VERSION
+    others = find_versions(repository, spec.name)
+    return [place, *(other for other in others if other.resolve() != place.resolve())]
+
+
+def _other_files(path: Path, report: dict[str, Any]) -> list[str]:
     found = []
     for name, entry in report["files"].items():
         file = path.with_name(name)
@@ -133,10 +154,6 @@ def _stale(path: Path, report: dict[str, Any], machine: Machine) -> list[str]:
                 )
         except OSError as error:
             found.append(f"{file}: cannot be read, {reason(error)}; see to its owner and mode")
-    for key, what in BOUND.items() if report["bound_to"] else ():
-        made, here = report["bound_to"][key], getattr(machine, key)
-        if made != here:
-            found.append(f"{path}: made for {what} {made}, here is {here or 'none'}; build it here")
     return found
 
 
@@ -187,15 +204,20 @@ def _other_version(repository: Path, target: str, report: dict[str, Any]) -> lis
 def _other_info(repository: Path, target: str, report: dict[str, Any]) -> list[str]:
     """Compare what the server will say of the artifacts; a repository may do without it."""
     path = repository / INFO.name / VERSION / f"{target}.json"
+    answer = path.with_suffix(".npz")
     if not (repository / INFO.name / "config.pbtxt").is_file():
         return []
-    if not path.exists():  # of a build before there was slimsam_info; its graphs are outdated, too
-        return [f"{path}: missing; build it again"]
+    for file in (path, answer):
+        if not file.exists():  # of a build before there was slimsam_info: graphs are outdated, too
+            return [f"{file}: missing; build it again"]
     try:
         info = json.loads(path.read_text("utf-8"))
         said = info["digest"], info["precision"]
+        is_its_answer = info.get(REFERENCE_SHA256) == sha256_of(answer)
     except (OSError, ValueError, TypeError, LookupError) as error:
         return [f"{path}: cannot be read, {reason(error)}; build it again"]
-    if said == (report["checkpoint"]["sha256"], report.get("precision")):
-        return []
-    return [f"{path}: tells of another build than the artifacts are of; build it again"]
+    if said != (report["checkpoint"]["sha256"], report.get("precision")):
+        return [f"{path}: tells of another build than the artifacts are of; build it again"]
+    if not is_its_answer:
+        return [f"{answer}: differs from the file whose hash {path.name} has; build it again"]
+    return []

@@ -9,11 +9,11 @@ from typing import Final
 
 from transformers import SamModel
 
-from slimsam_build.digest import sha256_of
+from slimsam_build.checkpoint_files import CONFIG, WEIGHTS, find_weights, hashes_of
 from slimsam_build.errors import CheckpointError, reason
 from slimsam_build.geometry import read_config
 from slimsam_build.hub import ID, download
-from slimsam_build.weights import WEIGHTS, find_weights, load_weights
+from slimsam_build.weights import load_weights
 
 DEMO: Final = Path(__file__).parent / "demo" / "checkpoint"
 FILES: Final = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".onnx", ".json")
@@ -28,11 +28,15 @@ class Checkpoint:
         name: as it was asked for; of one on the hub ID@COMMIT, with the commit that it is of.
         model: float32, on the CPU, in evaluation mode, without gradients.
         sha256: of the file of weights; of several, as if they were one, in order of their names.
+        asked: as it was asked for, without the commit that was found.
+        config_sha256: of config.json.
     """
 
     name: str
     model: SamModel
     sha256: str
+    asked: str = ""
+    config_sha256: str = ""
 
 
 def load_checkpoint(name: str) -> Checkpoint:
@@ -48,16 +52,17 @@ def load_checkpoint(name: str) -> Checkpoint:
     Raises:
         CheckpointError: it cannot be had, or is not of SAM's architecture and geometry.
     """
-    directory, name = _find(name)
+    directory, found = _find(name)
     try:
-        if not (directory / "config.json").is_file():
+        if not (directory / CONFIG).is_file():
             raise CheckpointError(
                 f"{directory}: expected a config.json, found none; give a directory in Hugging "
                 "Face format (SamModel.save_pretrained writes it)"
             )
-        config = read_config(directory / "config.json")
-        files = find_weights(directory)
-        return Checkpoint(name, load_weights(directory, files, config), sha256_of(*files))
+        config = read_config(directory / CONFIG)
+        model = load_weights(directory, find_weights(directory), config)
+        config_sha256, sha256 = hashes_of(directory)
+        return Checkpoint(found, model, sha256, name, config_sha256)
     except OSError as error:
         raise CheckpointError(
             f"{directory}: expected a directory that can be read, got {reason(error)}; "
@@ -94,7 +99,7 @@ def _find(name: str) -> tuple[Path, str]:
 def _file(path: Path) -> CheckpointError:
     """Say what to give instead of a file."""
     directory = path.absolute().parent
-    if (directory / "config.json").is_file() and path.name in ("config.json", *WEIGHTS):
+    if (directory / CONFIG).is_file() and path.name in (CONFIG, *WEIGHTS):
         return CheckpointError(
             f"checkpoint {path}: expected a directory in Hugging Face format, found a file in one; "
             f"give {directory}"

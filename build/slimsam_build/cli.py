@@ -57,8 +57,10 @@ def _main_of_0_1(given: list[str]) -> int:
 def _check(options: argparse.Namespace) -> int:
     from slimsam_build.check import find_remains, find_stale
     from slimsam_build.machine import this_machine
+    from slimsam_build.wanted import Wanted
 
-    stale = find_stale(options.model_repository, options.target, this_machine())
+    wanted = Wanted(options.checkpoint, options.precision)
+    stale = find_stale(options.model_repository, options.target, this_machine(), wanted)
     for line in stale:
         print(f"stale: {one_line(line)}", file=sys.stderr)
     for line in find_remains(options.model_repository):
@@ -173,6 +175,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Say which artifacts do not belong to these configurations and this machine.",
     )
     check.add_argument("--target", choices=tuple(ARTIFACTS), help="default: all that were built")
+    check.add_argument(
+        "--checkpoint",
+        metavar="ID[@REVISION]|DIR|demo",
+        help="which, and this slimsam-build, they are to be of; default: any",
+    )
+    check.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="for which they are to be built, fp32 in its place included; default: any",
+    )
     _add_repository(check)
     convert = commands.add_parser(
         "convert",

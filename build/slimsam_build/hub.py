@@ -13,15 +13,16 @@ import huggingface_hub
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
+from slimsam_build.checkpoint_files import CONFIG, EXPECTED, WEIGHTS, is_index, shards_of
 from slimsam_build.errors import CheckpointError, reason
 from slimsam_build.geometry import read_config
 from slimsam_build.quiet import quiet_hub
-from slimsam_build.weights import EXPECTED, WEIGHTS, is_index, shards_of
 
 ID: Final = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
 """A repository, and where a revision follows, a branch, a tag or a commit of it."""
@@ -44,7 +45,7 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
     """
     name = f"{repository}@{revision}" if revision else repository
     with quiet_hub(), _translated(name, repository):
-        config = Path(huggingface_hub.hf_hub_download(repository, "config.json", revision=revision))
+        config = Path(huggingface_hub.hf_hub_download(repository, CONFIG, revision=revision))
         # The cache keeps each commit in a directory of its name. What follows is of this commit,
         # even if the branch moves on meanwhile.
         commit = config.parent.name
@@ -52,6 +53,10 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         for file in WEIGHTS:
             try:
                 path = Path(huggingface_hub.hf_hub_download(repository, file, revision=commit))
+            except LocalEntryNotFoundError:  # there is no network
+                if not _may_do_without(repository, file, commit):
+                    raise
+                continue
             except RemoteEntryNotFoundError:
                 continue
             for shard in shards_of(path) if is_index(path) else ():
@@ -67,6 +72,16 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
         f"checkpoint {name}: expected {EXPECTED} in it, found none; "
         "give a repository in Hugging Face format"
     )
+
+
+def _may_do_without(repository: str, file: str, commit: str) -> bool:
+    """Say whether the cache knows that a commit lacks a file of weights, or has another of them."""
+
+    def cached(name: str) -> object:
+        return huggingface_hub.try_to_load_from_cache(repository, name, revision=commit)
+
+    known_to_lack_it = cached(file) is huggingface_hub._CACHED_NO_EXIST
+    return known_to_lack_it or any(isinstance(cached(name), str) for name in WEIGHTS)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class Lease:
         # Who was slow makes a number that others have passed long ago.
         numbers = self._numbers()
         if max(numbers) != number:
-            self._file(number).unlink()
+            self._file(number).unlink(missing_ok=True)  # who has passed it removes it, too
             return False
         self._number = number
         for older in numbers:

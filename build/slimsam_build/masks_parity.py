@@ -30,6 +30,8 @@ OFFSET: Final = 1.0
 LEAST_IOU: Final = 0.9999
 MOST_BOX: Final = 1
 MOST_STABILITY: Final = 1e-4
+MOST_AREA: Final = 2e-4
+"""Of the area; masks of that IoU cannot be further apart."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class MasksMeasured:
         mask_iou_min: the least IoU of a mask with NumPy's.
         box_error: the most pixels between two sides of boxes.
         stability_error: the most between two stability scores.
+        area_error: the most between two areas, as a part of the one that is expected.
         seconds: the median of 3 runs, 3 prompts at 512 x 512.
     """
 
     mask_iou_min: float
     box_error: int
     stability_error: float
+    area_error: float
     seconds: float
 
     def as_report(self) -> dict[str, Any]:
@@ -55,13 +59,14 @@ class MasksMeasured:
             "mask_iou_min": LEAST_IOU,
             "box_error": MOST_BOX,
             "stability_error": MOST_STABILITY,
+            "area_error": MOST_AREA,
         }
         return {**found, "bounds": bounds}
 
 
 def measure(run: Run) -> MasksMeasured:
     """Run an artifact of slimsam_masks beside NumPy."""
-    overlaps, boxes, stabilities = [1.0], [0], [0.0]
+    overlaps, boxes, stabilities, areas = [1.0], [0], [0.0], [0.0]
     for seed, size in enumerate(SIZES):
         inputs = sample_inputs(size, seed)
         found = run(inputs)
@@ -73,10 +78,12 @@ def measure(run: Run) -> MasksMeasured:
                 overlaps.append(float((common / (masks | value).sum((1, 2))).min()))
             elif name == "boxes":
                 boxes.append(int(np.abs(got.astype(np.int64) - value).max()))
+            elif name == "areas":
+                areas.append(float((np.abs(got - value) / np.maximum(value, 1)).max()))
             elif name == "stability_score":
                 difference = float(np.abs(got - value).max())
                 stabilities.append(difference if np.isfinite(difference) else 1.0)
-    return MasksMeasured(min(overlaps), max(boxes), max(stabilities), _seconds(run))
+    return MasksMeasured(min(overlaps), max(boxes), max(stabilities), max(areas), _seconds(run))
 
 
 def check(measured: MasksMeasured) -> None:
@@ -89,12 +96,14 @@ def check(measured: MasksMeasured) -> None:
         measured.mask_iou_min >= LEAST_IOU
         and measured.box_error <= MOST_BOX
         and measured.stability_error <= MOST_STABILITY
+        and measured.area_error <= MOST_AREA
     ):
         return
     raise ParityError(
         f"parity gate, slimsam_masks: expected masks of IoU {LEAST_IOU} with NumPy's, boxes within "
-        f"{MOST_BOX} pixel and stability scores within {MOST_STABILITY}; got "
-        f"{measured.mask_iou_min:.6f}, {measured.box_error} and {measured.stability_error:.2g}"
+        f"{MOST_BOX} pixel, stability scores within {MOST_STABILITY} and areas within {MOST_AREA} "
+        f"of themselves; got {measured.mask_iou_min:.6f}, {measured.box_error}, "
+        f"{measured.stability_error:.2g} and {measured.area_error:.2g}"
     )
 
 
@@ -132,6 +141,7 @@ def expected(inputs: Arrays, size: tuple[int, int]) -> dict[str, NDArray[Any]]:
     return {
         "bits": masks.reshape(-1, *size).astype(np.uint8),
         "boxes": np.array(boxes).reshape(*masks.shape[:2], 4),
+        "areas": np.count_nonzero(masks, axis=(2, 3)),
         "stability_score": upper / lower,
     }
 

@@ -98,7 +98,12 @@ def build(
                     if job.precision == "fp32" or strict:
                         raise
                     log(f"{error}; building fp32 instead")
-                    job = replace(job, precision="fp32", refused=(*job.refused, str(error)))
+                    job = replace(
+                        job,
+                        precision="fp32",
+                        refused=(*job.refused, str(error)),
+                        asked_precision=precision,
+                    )
                     scratch.clear()
                 except BuildError:
                     raise
@@ -116,7 +121,7 @@ def _make(job: Job, scratch: Scratch) -> Built:
     export(job.checkpoint.model, target, job.precision, folders, job.log)
     measured = gate(job, folders)
     masks = gate_masks(job, folders)
-    _report(job, folders, target.files, measured, masks)
+    _report(job, folders, target.files, measured, masks, _bound_to(target))
     if target.of_one_device and not target.uses_cuda():
         job.log(f"{target.name}: compiled for this machine's CPU; for a GPU, build there")
     unfinished = None
@@ -208,15 +213,15 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
         finish.load(job, spec, folders[spec] / finish.artifact) for spec in (ENCODER, DECODER)
     )
 
-    def gate(encoder: Run) -> Measured:
+    def gated(encoder: Run) -> Measured:
         measured = parity.measure(encoder, decoder, job.checkpoint.model, job.target.batches)
         parity.check(measured.figures, job.precision, job.target.bounds)
         return measured
 
     if finish.choose is None:
-        chosen = Chosen(gate(encoder), {})
+        chosen = Chosen(gated(encoder), {})
     else:
-        chosen = finish.choose(job, folders[ENCODER], encoder, gate)
+        chosen = finish.choose(job, folders[ENCODER], encoder, gated)
     masks = None
     if MASKS in folders:
         masks = _checked(finish.load(job, MASKS, folders[MASKS] / finish.artifact))
@@ -225,6 +230,13 @@ def _finish(job: Job, finish: Finish, folders: Folders) -> Measured:
     files = (finish.artifact, *job.target.files)
     _report(job, folders, files, chosen.measured, masks, this_machine(), chosen.report)
     return chosen.measured
+
+
+def _bound_to(target: Target) -> Machine | None:
+    """Give the machine that exported files are bound to; None if they fit any."""
+    if not target.of_one_device:
+        return None
+    return this_machine() if target.uses_cuda() else this_machine().without_gpu()
 
 
 def _copy_decoder(folders: Folders, files: tuple[str, ...]) -> None:

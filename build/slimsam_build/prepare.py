@@ -24,13 +24,11 @@ from typing import Final
 from slimsam_build.digest import sha256_of
 from slimsam_build.errors import BuildError, RepositoryError
 from slimsam_build.lease import Lease
-from slimsam_build.machine import Machine, this_machine
+from slimsam_build.machine import BOUND_TO, Machine, this_machine
 from slimsam_client.version import __version__
 
 PROGRAM: Final = "prepare.sh"
 LEASE_SECONDS: Final = 180.0
-BOUND_TARGETS: Final = ("tensorrt",)
-"""Targets whose artifacts are bound to a machine; those of the others fit any."""
 
 
 def key_of(
@@ -57,9 +55,9 @@ def key_of(
         "configurations": _digests(configurations),
     }
     names = [target, precision]
-    if target in BOUND_TARGETS:
+    if target in BOUND_TO:
         # The driver is not of it: a plan outlives its update.
-        facts |= {"tensorrt": machine.tensorrt, "gpu": machine.gpu, "slice": machine.slice}
+        facts |= {name: getattr(machine, name) for name in (*BOUND_TO[target], "gpu", "slice")}
         names += [machine.gpu or "no-gpu", machine.slice or ""]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9.]+", "-", " ".join(names).lower()).strip("-")

@@ -43,13 +43,16 @@ def make_report(
     return {
         "checkpoint": {
             "name": checkpoint.name,
+            "asked": checkpoint.asked,
             "sha256": checkpoint.sha256,
+            "config_sha256": checkpoint.config_sha256,
             "hidden_size": vision.hidden_size,
             "num_hidden_layers": vision.num_hidden_layers,
         },
         "model": spec.name,
         "target": job.target.name,
         "precision": job.precision_of(spec),
+        "asked_precision": job.asked_precision or job.precision,
         "refused": list(job.refused),
         "max_batch_size": job.max_batch_size(spec),
         "bound_to": asdict(machine) if machine else None,
@@ -57,7 +60,7 @@ def make_report(
             file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files
         },
         **_found(measured, job),
-        "device": machine.gpu if machine else _device(job.target),
+        "device": machine.gpu if machine and machine.gpu else _device(job.target),
         "versions": {"python": platform.python_version(), **_versions()},
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -5,16 +5,15 @@ Without PyTorch: a server that checks its artifacts has none.
 
 from __future__ import annotations
 
-import importlib
 import os
-import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slimsam_build.errors import RepositoryError, reason
+from slimsam_build.old_names import build as build
 from slimsam_client.contract import ANY_VERSION, MASKS, MODELS, OF_CHECKPOINT, ModelSpec
 
 VERSION: Final = ANY_VERSION
@@ -29,6 +28,8 @@ ARTIFACTS: Final = {
     "torch_aoti": ("model.pt2",),
 }
 """Files that each target's Triton backend loads; the report lies beside the first, as NAME.json."""
+REFERENCE_SHA256: Final = "reference_sha256"
+"""What slimsam_info's TARGET.json has of the reference answer beside it, TARGET.npz."""
 
 
 def built_models(directory: Path) -> tuple[ModelSpec, ...]:
@@ -101,17 +102,3 @@ def max_batch_size(repository: Path, spec: ModelSpec, target: str) -> int:
         ) from error
     size: int = config.max_batch_size
     return size
-
-
-def build(*arguments: Any, **options: Any) -> Any:
-    """Build, under the name that `pipeline.build` had in 0.1.0; `say` was its `log`."""
-    # By name: pipeline itself imports this module.
-    pipeline = importlib.import_module("slimsam_build.pipeline")
-    warnings.warn(
-        "slimsam_build.repository.build has moved to slimsam_build.pipeline.build",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-    if "say" in options:
-        options["log"] = options.pop("say")
-    return pipeline.build(*arguments, **options)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from slimsam_build import reference
 from slimsam_build.checkpoints import Checkpoint
+from slimsam_build.digest import sha256_of
+from slimsam_build.repository import REFERENCE_SHA256
 from slimsam_build.targets.target import Target
 from slimsam_client.contract import (
     BOX_BOTTOM_RIGHT,
@@ -28,7 +30,7 @@ from slimsam_client.parity.reference import (
 
 
 def write_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: str) -> None:
-    """Write TARGET.json and TARGET.npz.
+    """Write TARGET.npz, and TARGET.json with its hash.
 
     Args:
         folder: where to.
@@ -36,6 +38,8 @@ def write_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: 
         target: for which runtime.
         precision: in which precision; its bounds are those that a server is held to.
     """
+    answer = folder / f"{target.name}.npz"
+    answer.write_bytes(expected_answer(checkpoint).to_bytes())
     info = {
         "checkpoint": checkpoint.name,
         "digest": checkpoint.sha256,
@@ -43,9 +47,9 @@ def write_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: 
         "precision": precision,
         "limits": LIMITS,
         "bounds": asdict(target.bounds[precision]),
+        REFERENCE_SHA256: sha256_of(answer),
     }
     (folder / f"{target.name}.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{target.name}.npz").write_bytes(expected_answer(checkpoint).to_bytes())
 
 
 def expected_answer(checkpoint: Checkpoint) -> ReferenceAnswer:

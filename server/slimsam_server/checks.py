@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from slimsam_server.model_config import loaded_models
 from slimsam_server.targets import SERVED_HERE, TARGETS
 
 UNFIT: Final = re.compile(r"[^\w@%+=:,./~#^-]", re.ASCII)
-"""What Triton 2.51's Python backend cannot have in a repository's path."""
+"""What Triton 2.51's Python backend cannot have in a path of a repository, or of itself."""
 
 
 def as_path(value: Any, name: str) -> Path:
@@ -32,16 +33,29 @@ def check_target(target: Any) -> None:
         raise ServerError(f"target: expected one of {', '.join(SERVED_HERE)}, got {target!r}")
 
 
-def check_repository(directory: Path, target: str) -> None:
-    """Check that a repository has its configurations and the target's artifacts."""
+def check_temporary_directory() -> None:
+    """Check that the backends, which lie in it, can be started from it."""
+    try:
+        directory = Path(tempfile.gettempdir()).absolute()
+    except OSError:
+        return  # there is none, as whoever makes files in it will say
+    _check_path(directory, "temporary directory", "name another one by TMPDIR")
+
+
+def _check_path(directory: Path, what: str, advice: str) -> None:
     if unfit := sorted(set(UNFIT.findall(str(directory)))):
         # Triton writes it into a shell's command line, unquoted, and waits for ever for what the
         # shell makes of it; the stub's Python takes ASCII alone.
         raise ServerError(
-            f"model repository {str(directory)!r}: expected a path without spaces, quotes, other "
+            f"{what} {str(directory)!r}: expected a path without spaces, quotes, other "
             f"signs of a shell and letters beyond ASCII, got {' '.join(map(repr, unfit))}, from "
-            "which Triton's Python backend cannot start; move it, or give a link to it"
+            f"which Triton's Python backend cannot start; {advice}"
         )
+
+
+def check_repository(directory: Path, target: str) -> None:
+    """Check that a repository has its configurations and the target's artifacts."""
+    _check_path(directory, "model repository", "move it, or give a link to it")
     for model in MODELS:
         config = directory / model.name / "config.pbtxt"
         if not config.is_file():
@@ -81,7 +95,13 @@ def check_interpreter(
         " u.find_spec('slimsam_server') is not None)"
     )
     # -I as the stub: PYTHONPATH and the user's site-packages do not count.
-    result = subprocess.run([python, "-I", "-c", script], capture_output=True, text=True)
+    try:
+        result = subprocess.run([python, "-I", "-c", script], capture_output=True, text=True)
+    except OSError as error:
+        raise ServerError(
+            f"{python}: expected to start the interpreter of Triton's stub, got {error}; see to "
+            "its file, and to limits of memory and processes"
+        ) from error
     if result.returncode:
         raise ServerError(
             f"{python}: expected a working interpreter for Triton's stub, got exit status "

@@ -102,6 +102,7 @@ class EmbeddedServer:
                 f"{self._owner}; stop it there first, or make another EmbeddedServer"
             )
         checks.check_repository(self.repository, self.target)
+        checks.check_temporary_directory()
         if self.backends is not None:
             check_backends(self.backends, self.target)
         checks.check_interpreter(self.target if self.backends is None else None)

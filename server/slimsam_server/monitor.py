@@ -46,7 +46,7 @@ class Monitor:
         """Probe each model once, then start the thread.
 
         Raises:
-            ServerError: a model is broken.
+            ServerError: a model is broken, or there is no thread to be had.
         """
         try:
             for model in self._models:
@@ -56,10 +56,16 @@ class Monitor:
                         f"expected an answer of {model}, got: {error}; build its artifacts again, "
                         "or leave its directory out if the server may do without it"
                     )
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # under a limit of processes
+                raise ServerError(
+                    f"expected to start a thread for probes, got {error}; see to the limit of "
+                    "processes"
+                ) from error
         except BaseException:
             self._sam.close()
             raise
-        self._thread.start()
         return self
 
     def __exit__(

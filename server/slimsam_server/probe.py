@@ -9,7 +9,7 @@ from slimsam_client import (
     ContractError,
     RequestTimeoutError,
     ServerBusyError,
-    ServerError,
+    ServerError as ClientServerError,
     ServerUnavailableError,
     SlimSam,
     SlimSamError,
@@ -67,7 +67,7 @@ def is_broken(error: SlimSamError) -> bool:
 
     Timeouts, full queues and connections that break are no sign of it: load does that.
     """
-    return isinstance(error, ServerError | ContractError)
+    return isinstance(error, ClientServerError | ContractError)
 
 
 def is_silence(error: SlimSamError | None) -> bool:

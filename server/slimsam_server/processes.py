@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+LOOKS: Final = 3
+"""At a process's threads: when one ends, its children fall to another, seen already perhaps."""
 
 # Becomes the program of its arguments, once the kernel knows to kill it with its parent. That is a
 # program and no `preexec_fn`, which would fork this process: gRPC's handlers of a fork write to the
@@ -43,7 +47,11 @@ class ChildProcess:
         self._error: BaseException | None = None
         self._started = threading.Event()
         self._released = threading.Event()
-        threading.Thread(target=self._run, name="tritonserver", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="tritonserver", daemon=True).start()
+        except RuntimeError as error:  # under a limit of processes
+            self._error = OSError(errno.EAGAIN, str(error))
+            self._started.set()
 
     def _run(self) -> None:
         command, environment, log = self._arguments
@@ -91,9 +99,23 @@ class ChildProcess:
 
 
 def children(pid: int) -> list[int]:
-    """Give the ids of a process's children."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    """Give the ids of a process's children; none of one that has ended."""
+    tasks = Path(f"/proc/{pid}/task")
+    found: list[int] = []
+    for _ in range(LOOKS):
+        try:
+            threads = os.listdir(tasks)
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+        found, ended = [], False
+        for thread in threads:
+            try:
+                found += map(int, (tasks / thread / "children").read_text().split())
+            except (FileNotFoundError, ProcessLookupError):
+                ended = True
+        if not ended:
+            break
+    return found
 
 
 def is_alive(pid: int) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TextIO
 
 from slimsam_client import SlimSam
@@ -81,7 +81,10 @@ class Supervisor:
         self._connect = connect
         self._ready = ready
         self._restarts = restarts
-        self._stop = threading.Event()
+        self._stopping = False
+        # What a signal's handler does may interrupt the wait for it at any line. An Event has a
+        # lock, which the handler would wait for in vain; this queue's `put` is made for it.
+        self._signals: SimpleQueue[int] = SimpleQueue()
         self._starting = False
         self._serving_since: float | None = None
 
@@ -106,11 +109,19 @@ class Supervisor:
         return 0
 
     def _interrupt(self, number: int, frame: object) -> None:
-        if self._stop.is_set():
+        if self._stopping:
             return
-        self._stop.set()
+        self._stopping = True
+        self._signals.put(number)
         if self._starting:
             raise _Interrupted  # leave what starts, and clean up on the way
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for a signal, and say whether one has come, now or before."""
+        if not self._stopping:
+            with contextlib.suppress(Empty):
+                self._signals.get(timeout=seconds)
+        return self._stopping
 
     def _complain(self, message: str) -> None:
         _write(sys.stderr, f"{self._program}: {message}")
@@ -118,11 +129,12 @@ class Supervisor:
     def _keep_serving(self) -> None:
         backoff = Backoff()
         has_served = False
-        while not self._stop.is_set():
+        while not self._stopping:
             self._serving_since = None
             try:
                 self._serve()
-            except ServerError as error:
+            # Whatever it is: who has been served is helped by a server that is started again.
+            except Exception as error:
                 self._starting = False
                 served = 0.0
                 if self._serving_since is not None:
@@ -132,13 +144,23 @@ class Supervisor:
                     self._server.stop(GRACE_SECONDS)
                     raise
                 pause = backoff.pause(served)
-                self._complain(f"{error}; starting the server again in {pause:.0f} s")
-                self._server.stop(GRACE_SECONDS)
-                self._stop.wait(pause)
+                self._complain(f"{_told(error)}; starting the server again in {pause:.0f} s")
+                self._stop_what_failed()
+                self._wait(pause)
+
+    def _stop_what_failed(self) -> None:
+        """Stop the server; where that fails, too, the next start begins with it."""
+        try:
+            self._server.stop(GRACE_SECONDS)
+        except Exception as error:
+            self._complain(f"expected to stop the server, got {_told(error)}")
 
     def _serve(self) -> None:
         """Start the server, and return after a signal; a ServerError if it cannot or has failed."""
+        self._server.stop(GRACE_SECONDS)
         self._starting = True
+        if self._stopping:  # since the loop has looked
+            return
         self._server.start()
         if self._connect is None:
             self._watch(self._server.failure)
@@ -150,14 +172,19 @@ class Supervisor:
         self._starting = False
         self._serving_since = time.monotonic()
         _write(sys.stdout, self._ready())
-        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+        while not self._wait(SECONDS_BETWEEN_LOOKS):
             if found := failure():
                 raise ServerError(found)
 
 
+def _told(error: Exception) -> str:
+    """Give the text of an error; of one that is not ours, its type as well."""
+    return str(error) if isinstance(error, ServerError) else f"{type(error).__name__}: {error}"
+
+
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line, for a reader that may have gone: that is no reason to end."""
-    with contextlib.suppress(BrokenPipeError):
+    """Print a line, for a reader that may have gone, or a full disk: that is no reason to end."""
+    with contextlib.suppress(OSError):
         print(line, file=stream, flush=True)
 
 

@@ -36,8 +36,12 @@ class TemporaryDirectory:
         remove_leftovers()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.shm_prefix = _shm_prefix(self.path)
-        self._lock = (self.path / LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self._lock = (self.path / LOCK).open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except BaseException:  # a full disk; without a lock, nobody would remove it
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def remove(self) -> None:
         """Remove the directory and the regions."""

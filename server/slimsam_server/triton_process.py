@@ -132,7 +132,10 @@ class TritonProcess:
         self._child.release()
 
     def _logged(self) -> int:
-        return 0 if self._log_path is None else self._log_path.stat().st_size
+        try:
+            return 0 if self._log_path is None else self._log_path.stat().st_size
+        except OSError:  # what cleans temporary directories has removed it
+            return 0
 
     def _last_log(self) -> str:
         """What Triton has complained about last: while it starts, or just now."""

@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from raw_requests import FORBIDDEN, decoder_inputs, nan_rows
+from raw_requests import FORBIDDEN, decoder_inputs, filled, nan_rows
 from transformers import SamModel
 
 from slimsam_build.graphs import AnyShapeDecoder, Decoder
+from slimsam_build.graphs.precision import cast
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Run
 from slimsam_client.contract import DECODER, Arrays
@@ -135,3 +136,28 @@ def test_onnx_has_a_loop_for_onnx_runtime_and_none_for_tensorrt(
         TARGETS[name].export(graph, DECODER, path, "fp32")
         found[name] = [node.op_type for node in onnx.load(path).graph.node].count("Scan")
     assert found == {"onnxruntime": 1, "tensorrt": 0}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_mask_that_does_not_count_changes_no_bit(precision: str, demo_model: SamModel) -> None:
+    decoder, plain = eager(cast(Decoder(demo_model), precision).eval()), decoder_inputs()
+    expected = decoder(plain)
+    for value in (1e6, -3e38, np.inf, np.nan):
+        found = decoder(filled("mask_input", value))
+        assert all(np.array_equal(found[name], expected[name]) for name in OUTPUTS), value
+
+
+def test_half_precision_takes_logits_beyond_its_range(demo_model: SamModel) -> None:
+    inside = np.zeros((256, 256), np.bool_)
+    inside[60:200, 80:150] = True
+    inputs: dict[str, Any] = {
+        **decoder_inputs(),
+        "mask_input": np.where(inside, 1e6, -1e6).astype(np.float32)[None, None],
+        "has_mask_input": np.ones((1, 1), np.float32),
+    }
+    decoder = Decoder(demo_model).eval()
+    expected, found = (eager(cast(decoder, precision))(inputs) for precision in ("fp32", "fp16"))
+    for name in OUTPUTS:
+        assert np.isfinite(found[name]).all()
+        error = largest_difference(found[name], expected[name])
+        assert error <= 2e-2 * np.abs(expected[name]).max(), name

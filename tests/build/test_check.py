@@ -7,19 +7,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from slimsam_build.check import find_stale
+from slimsam_build.checkpoints import DEMO
 from slimsam_build.cli import main
 from slimsam_build.digest import sha256_of
 from slimsam_build.machine import Machine, this_machine
-from slimsam_build.repository import BUILT, max_batch_size
-from slimsam_client.contract import DECODER, INFO
+from slimsam_build.repository import ARTIFACTS, BUILT, max_batch_size
+from slimsam_build.versions import find_versions
+from slimsam_build.wanted import Wanted
+from slimsam_client.contract import DECODER, ENCODER, INFO
 
-HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1")
+HERE = Machine("10.13.3", "NVIDIA H200", "9.0", "580.1", None, "x86_64", "avx avx2 fma")
 
 
 @pytest.fixture
@@ -38,24 +42,26 @@ def info(decoder: Path) -> Path:
     return decoder.parents[1] / INFO.name / "1" / "openvino.json"
 
 
-def as_plan(repository: Path) -> None:
-    """Give the repository files in the place of plans, with reports that bind them to HERE."""
+def as_bound(repository: Path, target: str) -> None:
+    """Give the repository files in the place of a target's, with reports that bind them to HERE."""
+    name = ARTIFACTS[target][0]
     for spec in BUILT:
         folder = repository / spec.name / "1"
-        (folder / "model.plan").write_bytes(b"plan of " + spec.name.encode())
-        shutil.copy(folder / "model.xml.json", folder / "model.plan.json")
-        digest = sha256_of(folder / "model.plan")
+        (folder / name).write_bytes(b"artifact of " + spec.name.encode())
+        shutil.copy(folder / "model.xml.json", folder / f"{name}.json")
+        digest = sha256_of(folder / name)
 
-        rows = max_batch_size(repository, spec, "tensorrt")
+        rows = max_batch_size(repository, spec, target)
 
         def bind(report: dict, digest: str = digest, rows: int = rows) -> None:
-            report["files"] = {"model.plan": {"sha256": digest}}
+            report["files"] = {name: {"sha256": digest}}
             report["max_batch_size"] = rows
             report["bound_to"] = vars(HERE)
 
-        edit(folder / "model.plan.json", bind)
+        edit(folder / f"{name}.json", bind)
     told = repository / INFO.name / "1"
-    shutil.copy(told / "openvino.json", told / "tensorrt.json")
+    for file in ("openvino.json", "openvino.npz"):
+        shutil.copy(told / file, told / file.replace("openvino", target))
 
 
 def test_what_was_built_here_is_not_stale(
@@ -106,6 +112,15 @@ def test_what_was_built_here_is_not_stale(
         (lambda d: edit(info(d), lambda i: i.update(precision="bf16")), "tells of another build"),
         (lambda d: info(d).write_text("[]"), "cannot be read, TypeError"),
         (lambda d: info(d).unlink(), "openvino.json: missing; build it again"),
+        (lambda d: info(d).with_suffix(".npz").unlink(), "openvino.npz: missing; build it again"),
+        (
+            lambda d: info(d).with_suffix(".npz").write_bytes(b"cut off"),
+            "openvino.npz: differs from the file whose hash openvino.json has",
+        ),
+        (
+            lambda d: edit(info(d), lambda i: i.pop("reference_sha256")),
+            "openvino.npz: differs from the file whose hash openvino.json has",
+        ),
         (
             lambda d: (d.parent / "configs" / "openvino.pbtxt").write_text("max_batch_size: x"),
             "expected a Triton model configuration",
@@ -128,6 +143,9 @@ def test_what_was_built_here_is_not_stale(
         "precision of info",
         "bad info",
         "no info",
+        "no answer",
+        "other answer",
+        "answer of an older build",
         "bad config",
     ],
 )
@@ -145,19 +163,82 @@ def test_each_difference_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("here", "found"),
+    ("target", "here", "found"),
     [
-        (Machine("11.1.0", HERE.gpu, "9.0", "1"), "made for TensorRT 10.13.3, here is 11.1.0"),
-        (Machine("10.13.3", "L4", "8.9", "1"), "made for GPU NVIDIA H200, here is L4"),
-        (Machine(None, None, None, None), "here is none"),
+        ("tensorrt", replace(HERE, tensorrt="11.1.0"), "for TensorRT 10.13.3, here is 11.1.0"),
+        ("tensorrt", replace(HERE, gpu="L4"), "made for GPU NVIDIA H200, here is L4"),
+        ("tensorrt", Machine(None, None, None, None), "here is none"),
+        ("torch_aoti", replace(HERE, compute_capability="8.9"), "capability 9.0, here is 8.9"),
+        ("torch_aoti", HERE.without_gpu(), "made for compute capability 9.0, here is none"),
+        ("torch_aoti", replace(HERE, architecture="aarch64"), "x86_64, here is aarch64"),
+        ("torch_aoti", replace(HERE, instructions="avx fma"), "avx2, which the one here has not"),
     ],
 )
-def test_plans_are_bound_to_the_machine(repository: Path, here: Machine, found: str) -> None:
-    as_plan(repository)
-    assert find_stale(repository, "tensorrt", HERE) == []
-    stale = find_stale(repository, "tensorrt", here)
-    assert any(found in line for line in stale)
+def test_what_a_machine_compiled_is_bound_to_it(
+    repository: Path, target: str, here: Machine, found: str
+) -> None:
+    as_bound(repository, target)
+    assert find_stale(repository, target, HERE) == []
+    more = replace(HERE, instructions="avx avx2 avx512f fma", driver="590.9")
+    assert find_stale(repository, target, more) == []
+    stale = find_stale(repository, target, here)
+    assert len(stale) >= len(BUILT) and any(found in line for line in stale)
     assert find_stale(repository, "openvino", here) == []
+
+
+def test_a_package_whose_report_names_no_machine(repository: Path) -> None:
+    as_bound(repository, "torch_aoti")
+    edit(
+        repository / DECODER.name / "1" / "model.pt2.json",
+        lambda report: report.update(bound_to=None),
+    )
+    (line,) = find_stale(repository, "torch_aoti", HERE)
+    assert "made for a machine that their report does not name; build it here" in line
+
+
+def test_what_is_asked_for_is_compared_with_what_was(repository: Path, tmp_path: Path) -> None:
+    report = repository / ENCODER.name / "1" / "model.xml.json"
+
+    def found(checkpoint: str | None, precision: str | None = None) -> str:
+        return "\n".join(find_stale(repository, "openvino", HERE, Wanted(checkpoint, precision)))
+
+    weights = shutil.copytree(DEMO, tmp_path / "weights")
+    assert found("demo", "fp32") == found(str(weights)) == ""  # of a directory its files count
+    config = weights / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert "was made of other files than" in found(str(weights))
+    config.unlink()
+    assert "expected to compare it with checkpoint" in found(str(weights))
+    assert "was made of demo, expected owner/sam;" in found("owner/sam")
+
+    commit = f"owner/sam@{'1' * 40}"
+    edit(report, lambda r: r["checkpoint"].update(name=commit, asked="owner/sam@v1"))
+    assert found("owner/sam@v1") == found(commit) == ""
+    for other in ("owner/sam", "owner/sam@v2", "demo"):
+        assert f"was made of {commit}, expected {other};" in found(other)
+
+    assert "is in precision fp32, expected fp16;" in found(None, "fp16")
+    edit(report, lambda r: r.update(asked_precision="fp16"))  # which failed the gate
+    assert found(None, "fp16") == found(None, "fp32") == ""
+
+    edit(report, lambda r: r["versions"].update({"slimsam-build": "0.0.9"}))
+    assert found(None) == ""  # a server serves what an older release has built
+    assert "was made by slimsam-build 0.0.9, here is" in found(commit)
+
+
+def test_versions_that_a_copy_has_as_directories_are_looked_at(
+    demo_repository: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(demo_repository, tmp_path / "copy")  # which follows the links
+    assert find_stale(copy, "openvino", HERE) == []
+    (version,) = find_versions(copy, DECODER.name)
+    (version / "model.bin").write_bytes(b"other")
+    (line,) = find_stale(copy, "openvino", HERE)
+    assert f"{version / 'model.bin'}: differs from the file that its report measured" in line
+    shutil.rmtree(version)
+    version.symlink_to("nowhere")
+    stale = find_stale(copy, "openvino", HERE)
+    assert stale and all(f"{version}/model." in line and "missing" in line for line in stale)
 
 
 def test_a_target_that_was_not_built(repository: Path) -> None:
@@ -179,7 +260,8 @@ def test_tensorrt_of_nvidias_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slimsam_build.machine.version", no_package)
     monkeypatch.setenv("TRT_VERSION", "10.13.3.9+cuda13.0")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert this_machine() == Machine("10.13.3", None, None, None)
+    found = this_machine()
+    assert found.tensorrt == "10.13.3" and found == found.without_gpu()
 
 
 def test_tensorrt_by_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,6 +274,23 @@ def test_tensorrt_by_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "lib" / "libnvinfer.so.10").touch()
     (tmp_path / "lib" / "libnvinfer.so.10.13.3").touch()
     assert this_machine().tensorrt == "10.13.3"
+
+
+@pytest.mark.parametrize(
+    ("told", "instructions"),
+    [
+        ("flags\t\t: fpu vme sse4_2 ibrs avx2 fma pti amx_tile\n", "amx_tile avx2 fma sse4_2"),
+        ("Features\t: fp asimd sve2\n", "asimd fp sve2"),
+        ("model name\t: something else\n", ""),
+    ],
+    ids=["x86", "ARM", "another"],
+)
+def test_the_instructions_of_a_processor(
+    told: str, instructions: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{told}\nprocessor\t: 1\n{told}")
+    monkeypatch.setattr("slimsam_build.machine.PROCESSOR", tmp_path / "cpuinfo")
+    assert this_machine().instructions == instructions
 
 
 def test_checking_needs_nothing_that_builds(demo_repository: Path) -> None:

@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from slimsam_build import masks_parity, parity, pipeline, repository
+from slimsam_build import machine, masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
 from slimsam_build.cli import main
+from slimsam_build.digest import sha256_of
 from slimsam_build.errors import ParityError
 from slimsam_build.masks_parity import MasksMeasured
 from slimsam_build.parity import Figures, Measured
@@ -47,7 +48,13 @@ def demo() -> Checkpoint:
 
 def write_small_info(folder: Path, checkpoint: Checkpoint, target: Target, precision: str) -> None:
     """What `check` compares with the reports, without `SamModel`'s reference answer."""
-    told = {"digest": checkpoint.sha256, "precision": precision}
+    answer = folder / f"{target.name}.npz"
+    answer.write_bytes(b"answer")
+    told = {
+        "digest": checkpoint.sha256,
+        "precision": precision,
+        "reference_sha256": sha256_of(answer),
+    }
     (folder / f"{target.name}.json").write_text(json.dumps(told))
 
 
@@ -59,7 +66,7 @@ def small_target(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> Target:
     # Its answer of SamModel takes seconds, and has tests of its own.
     monkeypatch.setattr(pipeline, "write_info", write_small_info)
     monkeypatch.setattr(pipeline, "gate", lambda *_: Measured(Figures(0, 1, 1, 0), 0.1, 0.01))
-    monkeypatch.setattr(pipeline, "gate_masks", lambda *_: MasksMeasured(1, 0, 0, 0.1))
+    monkeypatch.setattr(pipeline, "gate_masks", lambda *_: MasksMeasured(1, 0, 0, 0, 0.1))
     return target
 
 
@@ -102,6 +109,8 @@ def test_a_fallback_has_a_status_of_its_own(
     for path in installed(empty_repository):
         assert path.read_text().endswith("in fp32")
     assert len(installed(empty_repository)) == len(BUILT)
+    asked = ["--checkpoint", "demo", "--precision", "bf16"]
+    assert main(["check", *asked, "--model-repository", str(empty_repository)]) == 0
 
 
 @pytest.mark.usefixtures("bf16_fails")
@@ -152,7 +161,7 @@ def test_what_is_made_on_the_machine_has_a_report_that_is_bound_to_it(
 
     measured = Measured(Figures(0, 1, 1, 0), 0.2, 0.02)
     monkeypatch.setattr(parity, "measure", lambda *_: measured)
-    monkeypatch.setattr(masks_parity, "measure", lambda run: MasksMeasured(1, 0, 0, 0.1))
+    monkeypatch.setattr(masks_parity, "measure", lambda run: MasksMeasured(1, 0, 0, 0, 0.1))
     finish = Finish("model.plan", lambda: None, finished, lambda *_: lambda arrays: arrays)
     target = replace(small_target, name="tensorrt", finish=finish)
     monkeypatch.setitem(TARGETS, "tensorrt", target)
@@ -170,6 +179,22 @@ def test_what_is_made_on_the_machine_has_a_report_that_is_bound_to_it(
     assert main(check) == 0
     (place / "model.xml").write_text("a later export")
     assert main(check) == 1
+
+
+def test_what_is_compiled_for_one_kind_of_device_is_bound_to_it(
+    empty_repository: Path, small_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = replace(TARGETS["torch_aoti"], files=("model.pt2", "model.bin"), export=export)
+    monkeypatch.setitem(TARGETS, "torch_aoti", target)
+    pipeline.build("demo", "torch_aoti", "fp32", empty_repository)
+    report = json.loads((empty_repository / DECODER.name / "1" / "model.pt2.json").read_text())
+    here = machine.this_machine()
+    assert report["bound_to"]["architecture"] == here.architecture
+    assert set(report["bound_to"]["instructions"].split()) == set(here.instructions.split())
+    assert (report["bound_to"]["gpu"] is not None) is target.uses_cuda()
+    assert {name for name, target in TARGETS.items() if target.of_one_device or target.finish} == (
+        set(machine.BOUND_TO)
+    )
 
 
 def test_the_former_name_of_build_still_works(demo: Checkpoint, empty_repository: Path) -> None:

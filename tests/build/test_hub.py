@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -164,24 +165,48 @@ def test_what_was_fetched_is_found_without_a_network(
     assert commits.asked == []
 
 
-def test_weights_in_several_files_are_fetched(commits: Hub, tmp_path: Path) -> None:
+def put_in_several_files(files: dict[str, bytes], place: Path) -> list[Path]:
+    """Give a commit its weights in two files and an index, which are written to a place."""
     tensors = sorted(load_file(DEMO / "model.safetensors").items())
-    files = commits.commits[FIRST]
     del files["model.safetensors"]
-    weight_map = {}
+    shards, weight_map = [], {}
     for number, part in enumerate((tensors[::2], tensors[1::2])):
-        name = f"model-{number}.safetensors"
-        save_file(dict(part), tmp_path / name, metadata={"format": "pt"})
-        files[name] = (tmp_path / name).read_bytes()
-        weight_map.update({key: name for key, _ in part})
+        shards.append(place / f"model-{number}.safetensors")
+        save_file(dict(part), shards[-1], metadata={"format": "pt"})
+        files[shards[-1].name] = shards[-1].read_bytes()
+        weight_map.update({key: shards[-1].name for key, _ in part})
     index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
     files["model.safetensors.index.json"] = json.dumps(index).encode()
-    shards = [tmp_path / f"model-{number}.safetensors" for number in (0, 1)]
+    return shards
+
+
+def test_weights_in_several_files_are_fetched(commits: Hub, tmp_path: Path) -> None:
+    files = commits.commits[FIRST]
+    shards = put_in_several_files(files, tmp_path)
     assert load_checkpoint("owner/sam").sha256 == sha256_of(*shards)
     del files["model-1.safetensors"]
     commits.commits["3" * 40] = files
     with pytest.raises(CheckpointError, match=r"all weights .* found no model-1\.safetensors"):
         load_checkpoint(f"owner/sam@{'3' * 40}")
+
+
+def test_weights_of_another_name_are_found_without_a_network(
+    commits: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = put_in_several_files(commits.commits[FIRST], tmp_path)
+    load_checkpoint("owner/sam")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.close_session()
+    cache = tmp_path / "cache" / "models--owner--sam"
+    for known in (True, False):  # that there is no model.safetensors
+        assert (cache / ".no_exist" / FIRST / "model.safetensors").exists() is known
+        assert load_checkpoint("owner/sam").sha256 == sha256_of(*shards)
+        if known:
+            shutil.rmtree(cache / ".no_exist")
+    for file in (cache / "snapshots" / FIRST).glob("model*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="expected to reach the Hugging Face hub"):
+        load_checkpoint("owner/sam")
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,21 @@ def test_a_slow_taker_of_an_old_number_takes_nothing(tmp_path: Path) -> None:
     assert numbers(tmp_path) == ["lease.7"]
 
 
+def test_a_number_that_who_has_passed_it_removes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lease.7").write_bytes(b"")
+    lease = Lease(tmp_path / "lease", LONG, never)
+
+    def passed() -> list[int]:
+        (tmp_path / "lease.5").unlink()
+        return [7]
+
+    monkeypatch.setattr(lease, "_numbers", passed)
+    assert not lease._take(5)
+    assert numbers(tmp_path) == ["lease.7"]
+
+
 def test_a_directory_that_cannot_be_written_to(tmp_path: Path) -> None:
     with (
         pytest.raises(RepositoryError, match="expected a directory for a lease, got No such file"),

@@ -123,8 +123,18 @@ class Shifted(Masks):
         return super().forward(low_res_masks + 0.05, *others)
 
 
-def test_the_gate_refuses_a_graph_that_is_wrong() -> None:
-    graph = Shifted()
+class Miscounted(Masks):
+    """A graph that gives other areas than its masks have."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Measure masks."""
+        stability, boxes, areas, bits = super().forward(*inputs)
+        return stability, boxes, areas + areas // 1000, bits
+
+
+@pytest.mark.parametrize("form", [Shifted, Miscounted])
+def test_the_gate_refuses_a_graph_that_is_wrong(form: type[Masks]) -> None:
+    graph = form()
 
     def run(arrays: Arrays) -> Arrays:
         found = graph(*(torch.from_numpy(arrays[tensor.name]) for tensor in MASKS.inputs))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,11 @@ def test_what_a_repository_is_of(empty_repository: Path, tmp_path: Path) -> None
     assert "-1g.10gb-" in key(sliced)
     assert len({key(), *others}) == 6
     assert key() == key(Machine("10.13.3", H100.gpu, "9.0", "590.9"))  # another driver
+    processors = [
+        key(replace(H100, instructions=words), target="torch_aoti")
+        for words in ("avx2", "avx2 fma")
+    ]
+    assert len(set(processors)) == 2
     anywhere = key(target="openvino")
     assert anywhere == key(Machine(None, None, None, None), target="openvino")
     # Files of a directory count, and so do the configurations.

@@ -76,16 +76,28 @@ def test_the_build_job_builds_once(image: Path, demo_repository: Path, tmp_path:
     )
     settings["PATH"] = f"{command.parent}{os.pathsep}{settings['PATH']}"
 
-    def build() -> str:
-        done = subprocess.run(
-            [image / "build.sh"], env=settings, capture_output=True, text=True, timeout=300
+    def run(**asked: str) -> subprocess.CompletedProcess[str]:
+        given = {**settings, **asked}
+        return subprocess.run(
+            [image / "build.sh"], env=given, capture_output=True, text=True, timeout=300
         )
+
+    def build(**asked: str) -> str:
+        done = run(**asked)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "installed" in build()
     again = build()
     assert "belong here" in again and "installed" not in again
+    assert "belong here" in build(SLIMSAM_PRECISION="fp32")
+    for asked, said in (
+        ({"SLIMSAM_CHECKPOINT": "owner/sam"}, "was made of demo, expected owner/sam"),
+        ({"SLIMSAM_PRECISION": "bf16"}, "is in precision fp32, expected bf16"),
+    ):
+        done = run(**asked)
+        assert said in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("build --checkpoint ")  # which it goes on to
     (models / "slimsam_decoder/1/model.bin").write_bytes(b"cut off")
     assert "installed" in build()
 

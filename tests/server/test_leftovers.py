@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slimsam_server import temporary_directory
 from slimsam_server.temporary_directory import SHARED_MEMORY, TemporaryDirectory, remove_leftovers
 
 KILLED = """
@@ -93,3 +94,12 @@ def test_a_directory_without_a_lock_and_a_link_are_left(place: Path) -> None:
     make_old(unlocked)
     remove_leftovers()
     assert unlocked.is_dir() and elsewhere.is_dir() and (elsewhere / "lock").exists()
+
+
+def test_a_directory_that_cannot_be_locked_is_removed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary_directory, "LOCK", "nowhere/lock")
+    with pytest.raises(FileNotFoundError):
+        TemporaryDirectory()
+    assert not list(place.iterdir())

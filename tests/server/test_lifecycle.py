@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -24,6 +25,7 @@ from tritonclient.utils import InferenceServerException
 from slimsam_client import SlimSam, SlimSamError
 from slimsam_server import EmbeddedServer, ServerError, ports
 from slimsam_server.checks import check_interpreter
+from slimsam_server.monitor import Monitor
 from slimsam_server.probe import probe
 from slimsam_server.processes import children
 from slimsam_server.triton_process import TritonProcess
@@ -138,6 +140,33 @@ def test_only_what_ends_by_itself_has_last_words(end: str, said: str, tmp_path: 
     assert failure.startswith(said) and ("no room" in failure) == ("no room" in said)
 
 
+def test_a_log_that_somebody_has_removed(tmp_path: Path) -> None:
+    process = TritonProcess(["/bin/sleep", "3600"], dict(os.environ), tmp_path / "log")
+    (tmp_path / "log").unlink()
+    process.end(0)
+    assert "tritonserver ended with status " in (process.failure() or "")
+
+
+def test_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(ServerError, match="expected to start it, got .*can't start new thread"):
+        TritonProcess(["/bin/true"], dict(os.environ), None)
+    with pytest.raises(ServerError, match="thread for probes, got can't start new thread"):
+        Monitor(SlimSam("127.0.0.1:9"), []).__enter__()
+
+
+def test_a_thread_that_ends_while_children_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: ["0", *listed(path)])  # which no thread has
+    with subprocess.Popen(["/bin/sleep", "3600"]) as process:
+        assert process.pid in children(os.getpid())
+        process.kill()
+    assert children(process.pid) == []
+
+
 def test_a_signal_during_the_start_ends_it(start: Serve, temporary: Path) -> None:
     process = start()
     while not (pids := descendants(process.pid)):
@@ -185,6 +214,14 @@ def test_a_path_that_triton_cannot_start_from(empty_repository: Path, name: str)
         EmbeddedServer(unfit).start()
 
 
+def test_a_temporary_directory_that_triton_cannot_start_from(
+    demo_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "my dir"))
+    with pytest.raises(ServerError, match=r"temporary directory .*my dir': .* by TMPDIR"):
+        EmbeddedServer(demo_repository).start()
+
+
 def test_a_damaged_artifact(empty_repository: Path) -> None:
     for model in ("slimsam_encoder", "slimsam_decoder", "slimsam_decoder_bulk"):
         for name in ("model.xml", "model.bin"):
@@ -212,6 +249,11 @@ def test_numpy_2_in_the_stubs_interpreter(tmp_path: Path) -> None:
         check_interpreter("openvino", fake_environment(tmp_path / "two", "2.4.6"))
     with pytest.raises(ServerError, match="expects the package openvino"):
         check_interpreter("openvino", fake_environment(tmp_path / "one", "1.26.4"))
+
+
+def test_an_interpreter_that_cannot_be_started(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="expected to start the interpreter .* No such file"):
+        check_interpreter("openvino", tmp_path / "python3")
 
 
 def test_a_missing_libpython(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

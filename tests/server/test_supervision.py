@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -119,3 +120,86 @@ def test_pauses_before_starts_double_up_to_a_limit_and_begin_again() -> None:
     backoff = Backoff()
     assert [backoff.pause(5) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [backoff.pause(3600), backoff.pause(0)] == [1, 2]
+
+
+# In processes of their own, whose signals are theirs.
+FAILS_IN_MANY_WAYS = """
+import os, signal, sys
+from slimsam_server import supervisor
+
+supervisor.FIRST_PAUSE = 0.0
+
+class Failing:
+    starts = 0
+    could_not_be_stopped = False
+
+    def start(self):
+        self.starts += 1
+
+    def models(self):
+        return []
+
+    def failure(self):
+        if self.starts == 1:
+            raise FileNotFoundError("a thread")
+        if self.starts == 2:
+            return "it has died"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self, seconds=None):
+        if self.starts == 2 and not self.could_not_be_stopped:
+            self.could_not_be_stopped = True
+            raise RuntimeError("can't start new thread")
+
+sys.exit(supervisor.Supervisor("it", Failing(), None, lambda: "ready", restarts=True).run())
+"""
+
+
+def test_whatever_fails_it_serves_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILS_IN_MANY_WAYS], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\n" * 3)
+    assert done.stderr.splitlines() == [
+        "it: FileNotFoundError: a thread; starting the server again in 0 s",
+        "it: it has died; starting the server again in 0 s",
+        "it: expected to stop the server, got RuntimeError: can't start new thread",
+    ]
+
+
+# A signal's handler may run between any two lines, here of the supervisor and of what it waits by.
+AT_EVERY_LINE = """
+import sys
+from slimsam_server import supervisor
+
+class Quiet:
+    def start(self): pass
+    def models(self): return []
+    def failure(self): return None
+    def stop(self, seconds=None): pass
+
+supervisor.SECONDS_BETWEEN_LOOKS = 0.001
+
+def run(line):
+    watched = supervisor.Supervisor("it", Quiet(), None, lambda: "ready", True)
+    passed = 0
+
+    def trace(frame, event, argument):
+        nonlocal passed
+        if event == "line" and watched._serving_since is not None:
+            passed += 1
+            if passed == line:
+                sys.settrace(None)
+                watched._interrupt(15, frame)
+        return trace
+
+    sys.settrace(trace)
+    return watched.run()
+
+sys.exit(any(run(line) for line in range(1, 120)))
+"""
+
+
+def test_a_signal_at_any_line_ends_it() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_EVERY_LINE], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -231,7 +231,7 @@ class Decoder(nn.Module):
             inputs.image_embeddings.to(dtype),
             inputs.point_coords,
             inputs.point_labels,
-            inputs.mask_input.to(dtype),
+            self.masks.rounded(inputs.mask_input),
             inputs.has_mask_input.to(dtype),
             refused,
         )

@@ -7,6 +7,7 @@ flow, so one graph serves every mixture of prompts.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from slimsam_client.contract import (
 
 MASKED = -30000.0
 """Added to the score of an absent token: its weight becomes exactly 0, in float16 too."""
+
+LARGEST_HALF: Final = 60000.0
+"""What sums in float16 are to stay within: its largest number is 65504, and they are rounded."""
 
 
 class PointEmbedding(nn.Module):
@@ -98,6 +102,16 @@ class MaskEmbedding(nn.Module):
         self.norm2 = layer_norm(source.layer_norm2)
         self.lin3 = linear_of_patches(source.conv3)
         self.register_buffer("no_mask", model.prompt_encoder.no_mask_embed.weight.detach()[0])
+        # With logits of 1 and more, a product is at most so many times the largest of them.
+        weight, bias = self.lin1.weight.detach(), self.lin1.bias.detach()
+        gain = float((weight.abs().sum(1) + bias.abs()).max())
+        self.largest = min(LARGEST_HALF, LARGEST_HALF / gain)
+
+    def rounded(self, mask_input: Tensor) -> Tensor:
+        """Round float32 logits to the weights' precision; of float16, to where none overflows."""
+        if self.no_mask.dtype == torch.float16:
+            mask_input = mask_input.clamp(-self.largest, self.largest)
+        return mask_input.to(self.no_mask.dtype)
 
     def forward(self, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
         """Embed masks.

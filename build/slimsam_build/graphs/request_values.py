@@ -50,11 +50,13 @@ def usable_inputs(
     Returns:
         The inputs, and (B, P) bool: which prompts had a forbidden value.
     """
-    embeddings, embeddings_wrong = _finite(image_embeddings)
-    mask, mask_wrong = _finite(mask_input)
-    has = (has_mask_input == 1).to(has_mask_input.dtype)  # (B, 1)
+    embeddings_wrong, mask_wrong = _not_finite(image_embeddings), _not_finite(mask_input)
+    embeddings = _zero_where(embeddings_wrong, image_embeddings)
+    has = has_mask_input == 1  # (B, 1)
+    # Finite logits, too: 0 times what overflows on the way is NaN.
+    mask = _zero_where(mask_wrong | ~has.unsqueeze(2).unsqueeze(3), mask_input)
     unknown_has = (has_mask_input != 0) & (has_mask_input != 1)
-    image_wrong = embeddings_wrong | (mask_wrong & (has > 0)) | unknown_has  # (B, 1)
+    image_wrong = _any(embeddings_wrong) | (_any(mask_wrong) & has) | unknown_has  # (B, 1)
 
     present = point_labels != ABSENT
     known = (point_labels >= ABSENT) & (point_labels <= BOX_BOTTOM_RIGHT)
@@ -62,7 +64,8 @@ def usable_inputs(
     wrong = (~known | (present & ~finite)).to(torch.int32).sum(2) > 0  # (B, P)
     usable = (present & finite).unsqueeze(3)
     coords = torch.where(usable, point_coords, torch.zeros_like(point_coords))
-    inputs = DecoderInputs(embeddings, coords, point_labels, mask, has)
+    has_mask = has.to(has_mask_input.dtype)
+    inputs = DecoderInputs(embeddings, coords, point_labels, mask, has_mask)
     return inputs, wrong | image_wrong
 
 
@@ -77,9 +80,15 @@ def nan_where(refused: Tensor, values: Tensor) -> Tensor:
     return torch.where(refused, torch.full_like(values, float("nan")), values)
 
 
-def _finite(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (B, ...) with 0 for NaN and infinity; and (B, 1): whether there was any."""
+def _not_finite(values: Tensor) -> Tensor:
+    return ~(values.abs() <= LARGEST[values.dtype])
+
+
+def _zero_where(condition: Tensor, values: Tensor) -> Tensor:
+    return torch.where(condition, torch.zeros_like(values), values)
+
+
+def _any(condition: Tensor) -> Tensor:
+    """Say of conditions (B, ...) in (B, 1) whether one holds."""
     # Counted, since runtimes differ in whether the largest of some numbers and NaN is NaN.
-    wrong = ~(values.abs() <= LARGEST[values.dtype])
-    count = wrong.flatten(1).to(torch.int32).sum(1)
-    return torch.where(wrong, torch.zeros_like(values), values), (count > 0).unsqueeze(1)
+    return (condition.flatten(1).to(torch.int32).sum(1) > 0).unsqueeze(1)

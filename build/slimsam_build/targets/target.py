@@ -142,6 +142,7 @@ class Job:
         refused: why the job's narrower precisions were refused, in the order of their trial.
         workspace_mib: memory limit of TensorRT's builder in MiB; None leaves TensorRT's own.
         log: called with a line about each step.
+        asked_precision: the one that was asked for, where this one takes its place.
     """
 
     checkpoint: Checkpoint
@@ -151,6 +152,7 @@ class Job:
     refused: tuple[str, ...] = ()
     workspace_mib: int | None = None
     log: Callable[[str], None] = print
+    asked_precision: str | None = None
 
     def place(self, spec: ModelSpec) -> Path:
         """The directory that a model's artifacts are installed in."""

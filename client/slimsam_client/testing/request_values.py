@@ -45,10 +45,13 @@ def usable_inputs(inputs: Arrays) -> tuple[Arrays, NDArray[np.bool_]]:
         refused = (~np.isin(labels, POINT_LABELS) | (~finite & (labels != ABSENT))).any(axis=1)
         coords = np.where(finite[..., None], coords, 0)
     has_mask = inputs["has_mask_input"][0]
-    mask_is_finite = np.isfinite(inputs["mask_input"]).all()
+    mask = inputs["mask_input"]
+    mask_is_finite = np.isfinite(mask).all()
     embeddings = inputs["image_embeddings"]
     if has_mask not in (0, 1) or (has_mask and not mask_is_finite):
         refused[:] = True
+    if has_mask != 1 or not mask_is_finite:
+        mask = np.zeros_like(mask)
     if not np.isfinite(embeddings).all():
         embeddings = np.zeros_like(embeddings)
         refused[:] = True
@@ -56,7 +59,7 @@ def usable_inputs(inputs: Arrays) -> tuple[Arrays, NDArray[np.bool_]]:
         "image_embeddings": embeddings,
         "point_coords": coords,
         "point_labels": labels,
-        "mask_input": inputs["mask_input"],
-        "has_mask_input": (inputs["has_mask_input"] == 1).astype(np.float32),
+        "mask_input": mask,
+        "has_mask_input": np.array([has_mask == 1], np.float32),
     }
     return usable, refused

@@ -85,13 +85,11 @@ class Rehearsed:
         version: of TensorRT-RTX.
         profiles: in the recipe's order.
         complaints: its warnings and errors.
-        plan_bytes: size of the engine.
     """
 
     version: str
     profiles: tuple[Profile, ...]
     complaints: tuple[str, ...]
-    plan_bytes: int
 
 
 def missing() -> str | None:
@@ -171,14 +169,13 @@ def rehearse(recipe: Recipe) -> Rehearsed:
     logger = Listener()
     logger.min_severity = trt.ILogger.Severity.VERBOSE
     try:
-        engine, _ = build_serialized(trt, logger, replace(recipe, detailed=True))
+        build_serialized(trt, logger, replace(recipe, detailed=True))
     except TargetError as error:
         raise TargetError("; ".join([str(error), *_complaints(heard)])) from None
     return Rehearsed(
         version=trt.__version__,
         profiles=tuple(_profiles(heard, len(recipe.profiles))),
         complaints=_complaints(heard),
-        plan_bytes=engine.nbytes,
     )
 
 
