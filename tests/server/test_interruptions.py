@@ -67,7 +67,7 @@ def test_expired_requests_are_not_computed(server: EmbeddedServer) -> None:
             answered = sum(isinstance(each, Prediction) for each in outcomes)
             await sam.segment(image, points=CLICK)
             # A few may have been at work, or encoded and not yet decoded, as their time ended.
-            assert settled_counts(url, ENCODER.name)[0] - before - answered < count / 3
+            assert settled_counts(url, ENCODER.name)[0] - before - answered < count / 2
 
     asyncio.run(main())
 
