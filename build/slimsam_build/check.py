@@ -213,11 +213,14 @@ def _other_info(repository: Path, target: str, report: dict[str, Any]) -> list[s
     try:
         info = json.loads(path.read_text("utf-8"))
         said = info["digest"], info["precision"]
-        is_its_answer = info.get(REFERENCE_SHA256) == sha256_of(answer)
+        stated = info.get(REFERENCE_SHA256)
+        is_its_answer = stated == sha256_of(answer)
     except (OSError, ValueError, TypeError, LookupError) as error:
         return [f"{path}: cannot be read, {reason(error)}; build it again"]
     if said != (report["checkpoint"]["sha256"], report.get("precision")):
         return [f"{path}: tells of another build than the artifacts are of; build it again"]
+    if stated is None:  # of an older build
+        return [f"{path}: has no hash of {answer.name}; build it again"]
     if not is_its_answer:
         return [f"{answer}: differs from the file whose hash {path.name} has; build it again"]
     return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from functools import partial
@@ -67,6 +68,23 @@ def test_a_machine_without_the_pictures(
     elsewhere.rename(pictures)
     status, out, _ = batch(*line, "--json")
     assert status == 0 and json.loads(out)["images"] == 6
+
+
+def test_a_folder_that_has_gone_is_that_of_its_pictures(
+    batch: Run, fake: str, pictures: Path, tmp_path: Path
+) -> None:
+    """A shard has all of it; the others are there."""
+    gone = pictures / "gone"
+    gone.mkdir()
+    for name in NAMES[:2]:
+        shutil.copy(pictures / name, gone / name)
+    line = (pictures, tmp_path / "out", *FEW, "--shards", 4, "--url", fake)
+    assert batch(*line, "--plan")[0] == 0
+    shutil.rmtree(gone)
+    status, out, _ = batch(*line, "--json")
+    found = json.loads(out)
+    assert status == 1 and found["images"] == len(NAMES) + 2
+    assert set(found["failed"]) == {f"gone/{name}" for name in NAMES[:2]}
 
 
 def test_a_machine_without_the_tar(batch: Run, fake: str, pictures: Path, tmp_path: Path) -> None:

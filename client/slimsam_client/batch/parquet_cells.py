@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 from slimsam_client.batch.locations import UnreadableError, import_parquet, open_file
-from slimsam_client.batch.retrying import StorageError
+from slimsam_client.batch.retrying import PATIENCE, StorageError
 from slimsam_client.errors import ImageError
 from slimsam_client.quoting import quoted
 
@@ -47,10 +48,16 @@ class _LastGroup:
         self._of: tuple[str, int, str] | None = None
         self._cells: Sequence[Any] = ()
         self._failure: ImageError | StorageError | None = None
+        self._failed = 0.0
 
     def cell(self, place: str, group: int, row: int, column: str) -> Any:
         with self._lock:
-            if self._of != (place, group, column):
+            # A store that was away may be back by the time in which it would be waited for again.
+            expired = (
+                isinstance(self._failure, StorageError)
+                and time.monotonic() - self._failed > PATIENCE
+            )
+            if self._of != (place, group, column) or expired:
                 self._of = None
                 self._read(place, group, column)
                 self._of = place, group, column
@@ -69,6 +76,7 @@ class _LastGroup:
         except UnreadableError:
             raise
         except (ImageError, StorageError) as error:
+            self._failed = time.monotonic()
             self._failure = error  # a group is not read again in vain for each of its pictures
 
 

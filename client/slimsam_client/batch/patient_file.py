@@ -30,17 +30,21 @@ class PatientFile(io.RawIOBase):
         """Whether the store gives pieces of files."""
         return bool(self._file.seekable())
 
-    def readinto(self, buffer: Any) -> int:
-        """As `io.RawIOBase.readinto`."""
+    def read(self, size: int = -1, /) -> bytes:
+        """As `io.RawIOBase.read`, which would copy what may be a gigabyte twice."""
         start = self._file.tell()
 
         def read() -> bytes:
             if self._file.tell() != start:
                 self._file.seek(start)
-            content: bytes = self._file.read(len(buffer))
+            content: bytes = self._file.read(size)
             return content
 
-        content = patiently(read, self._place)
+        return patiently(read, self._place)
+
+    def readinto(self, buffer: Any) -> int:
+        """As `io.RawIOBase.readinto`."""
+        content = self.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 

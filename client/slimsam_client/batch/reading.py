@@ -50,7 +50,7 @@ async def check_machine(
     """Refuse a shard's result, of which all pictures failed, where this machine is to blame.
 
     It is where it lacks the pictures. A file that is missing by itself leaves others in its folder;
-    and where one URL is dead, those of other shards are not.
+    and where a folder is gone, or one URL is dead, those of other shards are not.
 
     Args:
         plan: the batch.
@@ -63,11 +63,8 @@ async def check_machine(
         StorageError: this machine lacks the pictures.
     """
     local = [picture for picture in pictures if not is_url(picture.place)]
-    if local:
-        lacking = await asyncio.to_thread(lambda: all(map(_is_lacking, local)))
-    else:
-        lacking = not await _any_can_be_read(await _sample(plan, store, shard, pictures))
-    if lacking:
+    lacking = await asyncio.to_thread(lambda: all(map(_is_lacking, local)))
+    if lacking and not await _any_can_be_read(await _sample(plan, store, shard, pictures)):
         raise StorageError(
             f"expected the pictures of shard {shard}, {len(pictures)} from {pictures[0].place} on, "
             f"got none of them on this machine ({quoted(reason, 300)}); have it see "

@@ -104,6 +104,10 @@ class Watch:
         self._start = time.monotonic()
         self._asked = self._start - INTERVAL
 
+    def restart(self) -> None:
+        """Count the seconds from now on: those before went by in a queue."""
+        self._start = time.monotonic()
+
     def check(self) -> None:
         """Be asked between two masks, and between two calls.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import h11
 
-from slimsam_gateway.admission import Take
+from slimsam_gateway.admission import SMALL_BYTES, Take
 from slimsam_gateway.fetching.origins import Address
 
 _CHUNK = 2**16
@@ -112,6 +112,7 @@ async def _read(
     connection: h11.Connection, reader: asyncio.StreamReader, max_bytes: int, take: Take | None
 ) -> Answer:
     status, headers, body = 0, dict[str, str](), bytearray()
+    taken = 0
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -127,12 +128,18 @@ async def _read(
             length = int(stated[:20]) if stated.isdecimal() else max_bytes
             if length > max_bytes:
                 raise TooLong
-            if take is not None:
-                take(max_bytes if "transfer-encoding" in headers else length)
+            if take is not None and stated.isdecimal() and "transfer-encoding" not in headers:
+                take(length)
+                taken = max_bytes
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > max_bytes:
                 raise TooLong
+            if (
+                take is not None and len(body) - taken > SMALL_BYTES
+            ):  # nobody has said how long it is
+                take(len(body) - taken)
+                taken = len(body)
         elif isinstance(event, h11.EndOfMessage):
             break
     return Answer(status, headers, bytes(body))

@@ -46,12 +46,12 @@ export class History {
   /**
    * Change all states alike, by what comes from elsewhere: it is no step, and stays when one is undone.
    *
-   * @param {(state: State) => State} change
+   * @param {(state: State, isCurrent: boolean) => State} change
    */
   map(change) {
-    this.#past = this.#past.map(change);
-    this.#future = this.#future.map(change);
-    this.state = change(this.state);
+    this.#past = this.#past.map((state) => change(state, false));
+    this.#future = this.#future.map((state) => change(state, false));
+    this.state = change(this.state, true);
   }
 
   undo() {

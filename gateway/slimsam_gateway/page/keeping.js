@@ -48,9 +48,8 @@ export async function keepWork(picture) {
       first = !there;
       if (there && there.version !== picture.stored.version) {
         const { state: before } = picture.stored;
-        const join = (/** @type {Work} */ state) => together(before, state, there.state);
-        joined = join(history.state) !== history.state;
-        if (joined) history.map(join);
+        joined = together(before, history.state, there.state) !== history.state;
+        if (joined) history.map((state, isCurrent) => together(before, state, there.state, isCurrent));
       }
       const { width, height } = picture;
       const record = { key, state: history.state, version, width, height };
@@ -59,7 +58,7 @@ export async function keepWork(picture) {
     });
     picture.stored = stored;
     // Another tab may have closed it, and what has been done here since is to stay.
-    if (first) await storage.update("files", key, (there) => (there ? undefined : { key, name, file }));
+    if (first && session.pictures.includes(picture)) await storage.update("files", key, (there) => (there ? undefined : { key, name, file }));
   } catch {
     note("The browser has no room for this work: save the masks before you close the page.");
   }

@@ -31,7 +31,15 @@ export function basesOf(names) {
       uses.set(base, (uses.get(base) ?? 0) + 1);
     }
   }
-  return names.map((name) => (uses.get(folded(stemOf(name))) === 1 ? stemOf(name) : name));
+  /** @type {Set<string>} */
+  const taken = new Set();
+  return names.map((name) => {
+    const base = uses.get(folded(stemOf(name))) === 1 ? stemOf(name) : name;
+    let free = base;
+    for (let count = 2; taken.has(folded(free)); count++) free = `${base} (${count})`;
+    taken.add(folded(free));
+    return free;
+  });
 }
 
 /** @param {string} name of a file, with its folders. */

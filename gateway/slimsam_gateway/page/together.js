@@ -9,14 +9,16 @@
  * Put the work of two tabs together, which both went on from the same.
  *
  * An object is as the one tab left it that has changed or removed it. Where both have changed it,
- * or have given a new object the same number, there are two, so that nothing is lost.
+ * or have given a new object the same number, there are two, so that nothing is lost; but of a state
+ * that can only come back by undo or redo, the object is as the other tab left it.
  *
  * @param {Work} before
  * @param {Work} here
  * @param {Work} there
+ * @param {boolean} [isCurrent] whether `here` is what the user sees.
  * @returns {Work} here itself, if nothing is new there.
  */
-export function together(before, here, there) {
+export function together(before, here, there, isCurrent = true) {
   const earlier = byNumber(before);
   const untouched = (/** @type {Item} */ item) => same(earlier.get(item.id), item);
   const [own, others] = [byNumber(here), byNumber(there)];
@@ -31,6 +33,8 @@ export function together(before, here, there) {
   let next = Math.max(here.next, there.next);
   for (const item of here.items) {
     if (untouched(item) || same(others.get(item.id), item)) continue;
+    const former = earlier.get(item.id);
+    if (!isCurrent && former && !same(others.get(item.id), former)) continue;
     const id = taken.has(item.id) ? next++ : item.id;
     if (item.id === selected) selected = id;
     kept.push({ ...item, id });

@@ -115,16 +115,21 @@ class TritonPythonModel:
 
         def answer() -> None:
             try:
-                watch.check()  # it may have waited for long
+                watch.restart()
+                watch.check()
                 step: Call | Done[Arrays] = call
                 while not isinstance(step, Done):
                     step = advance(steps, infer(step, watch, trace))
                 response = response_of(request, CLICK, step.result)
             except Exception as error:
                 response = refusal(error)
+            end = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+            try:
+                sender.send(response, end)
+            except Exception as error:  # such as no room in shared memory
+                sender.send(refusal(error), end)
             finally:
                 self.places.release()
-            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
         self.threads.submit(answer)
 

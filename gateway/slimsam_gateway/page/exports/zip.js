@@ -9,8 +9,8 @@ const DATE = (1 << 5) | 1;
 /** Bytes of an entry's header, and of the directory's. Each has the name, too. */
 const HEADERS = 30 + 46;
 const END = 22;
-/** The format's fields hold no more, and its 64-bit extension is not written here. */
-const MOST_FILES = 0xffff;
+/** One more says that the format's 64-bit extension follows, which is not written here. */
+const MOST_FILES = 0xfffe;
 const MOST_BYTES = 0xfffffffe;
 
 /**
