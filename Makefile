@@ -68,7 +68,7 @@ test-backends: .venv/ready
 # CRDS has kserve-inferenceservice.yaml.gz and kserve-servingruntime.yaml.gz, of KServe's config/crd/full.
 test-deploy: .venv/deploy-ready .helm/ready
 	SLIMSAM_HELM="$(CURDIR)/.helm" SLIMSAM_CRDS="$(if $(CRDS),$(abspath $(CRDS)))" \
-		$(BIN)/python -m pytest tests/deploy
+		$(BIN)/python -m pytest -n 2 --dist loadfile tests/deploy
 
 # The Pythons that this machine has of those that the client declares.
 test-wheels: PYTHONS ?= $(shell for version in 3.10 3.11 3.12 3.13; do \
