@@ -56,7 +56,8 @@ async def exchange(
         max_bytes: how long the answer's body may be.
         secure: whom https trusts; not used for http.
         content: the body of a POST; None is a GET.
-        take: takes room for the answer's body before it is read; None where it is small.
+        take: takes room for the answer's body before it is read, or as it comes where its length is
+            not said; None where it is small.
 
     Raises:
         OSError: nothing answers, or its certificate is not trusted.
@@ -135,9 +136,8 @@ async def _read(
             body += event.data
             if len(body) > max_bytes:
                 raise TooLong
-            if (
-                take is not None and len(body) - taken > SMALL_BYTES
-            ):  # nobody has said how long it is
+            # Of a body that does not say its length, as it comes.
+            if take is not None and len(body) - taken > SMALL_BYTES:
                 take(len(body) - taken)
                 taken = len(body)
         elif isinstance(event, h11.EndOfMessage):

@@ -58,7 +58,9 @@ export async function keepWork(picture) {
     });
     picture.stored = stored;
     // Another tab may have closed it, and what has been done here since is to stay.
-    if (first && session.pictures.includes(picture)) await storage.update("files", key, (there) => (there ? undefined : { key, name, file }));
+    if (first && session.pictures.includes(picture)) {
+      await storage.update("files", key, (there) => (there ? undefined : { key, name, file }));
+    }
   } catch {
     note("The browser has no room for this work: save the masks before you close the page.");
   }
