@@ -236,25 +236,29 @@ def test_a_mask_is_seen_until_its_refinement_is_there(opened: Visitor) -> None:
 def test_everything_can_be_stopped(opened: Visitor, own_server: FakeServer, picture: bytes) -> None:
     opened.open(("second.png", picture))
     own_server.delay("slimsam_automatic", 3600.0, times=2)
-    opened.page.locator("#everything").click()
-    opened.press("e")  # which it is already doing
-    opened.page.get_by_role("button", name="Stop").click()
-    expect(opened.status).to_have_text("Stopped.")
-    asked = [request for request in opened.requests if request.url.endswith("/everything")]
-    assert len(asked) == 1
 
-    def ended() -> int:
-        """How often the server has heard of it, too."""
+    def asked(status: grpc.StatusCode | None) -> int:
+        """How many searches the server has that ended so, or with None that it is still doing."""
         return sum(
-            request.model == "slimsam_automatic" and request.status is grpc.StatusCode.CANCELLED
+            request.model == "slimsam_automatic" and request.status is status
             for request in own_server.requests
         )
 
-    opened.until(lambda: ended() == 1)
+    opened.page.locator("#everything").click()
+    opened.press("e")  # which it is already doing
+    # What ends before it is there, the server never hears of.
+    opened.until(lambda: asked(None) == 1)
+    opened.page.get_by_role("button", name="Stop").click()
+    expect(opened.status).to_have_text("Stopped.")
+    opened.until(lambda: asked(grpc.StatusCode.CANCELLED) == 1)
+    assert asked(None) == 0
+    sent = [request for request in opened.requests if request.url.endswith("/everything")]
+    assert len(sent) == 1
     opened.press("e")
     expect(opened.status).to_have_text("Finding everything …")
+    opened.until(lambda: asked(None) == 1)
     opened.page.get_by_role("button", name="Close second.png").click(force=True)
-    opened.until(lambda: ended() == 2)
+    opened.until(lambda: asked(grpc.StatusCode.CANCELLED) == 2)
 
 
 def test_each_of_two_searches_can_be_stopped(
