@@ -97,6 +97,16 @@ def test_no_text_makes_decoding_unsafe() -> None:
         assert np.array_equal(mask, coco.decode({"size": [4, 5], "counts": text}))
 
 
+def test_runs_that_are_as_many_pixels_by_chance_are_refused() -> None:
+    negative, wraps_around = [10, -5, 10, 5], [2**62] * 4 + [20]
+    compressed = coco.frPyObjects({"size": [4, 5], "counts": [20]}, 4, 5)["counts"]
+    other_letters = bytes([compressed[0] + 64])  # whose 5 bits are the same
+    assert encodings.rle_area({"size": [4, 5], "counts": compressed}) == 0
+    for counts in (negative, wraps_around, other_letters + compressed[1:]):
+        with pytest.raises(MaskError):
+            encodings.rle_area({"size": [4, 5], "counts": counts})  # type: ignore[typeddict-item]
+
+
 def test_damaged_pngs_are_refused() -> None:
     whole = encodings.to_png(np.random.default_rng(0).random((50, 50)) < 0.5)
     for wrong in (b"", b"not a PNG", whole[:20], whole[: len(whole) // 2]):

@@ -98,6 +98,17 @@ def test_rle_is_cocos() -> None:
         assert encodings.rle_box(rle) == encodings.to_box(mask)
 
 
+def test_runs_of_all_lengths() -> None:
+    """Compressed runs have one group of 5 bits or up to seven, and differences below 0."""
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        runs = (2.0 ** rng.uniform(0, 27, 12)).astype(int).tolist()
+        size = [sum(runs), 1]
+        rle = coco.frPyObjects({"size": size, "counts": runs}, *size)
+        assert encodings.rle_area(rle) == sum(runs[1::2])
+        assert encodings.rle_box(rle) == encodings.rle_box({"size": size, "counts": runs})  # type: ignore[typeddict-item]
+
+
 def test_boxes_of_runs_without_a_pixel() -> None:
     """Other tools write such runs; pycocotools' own box of them is wrong."""
     rng = np.random.default_rng(2)
