@@ -33,8 +33,7 @@ from slimsam_client.errors import (
     PromptError,
 )
 from slimsam_client.everything.remote import bytes_tensor
-from slimsam_client.image.load import resized_size
-from slimsam_client.prompts.encode import encode_checked
+from slimsam_client.prompts.encode import check_count, is_single
 from slimsam_client.prompts.values import Boxes, Points, check_mask_input, check_prompts
 from slimsam_client.quoting import quoted_value
 from slimsam_client.results import Prediction, UploadedImage
@@ -73,8 +72,8 @@ def predict_uploaded(
     # The same checks as for an embedding, with the same messages; the server makes the tensors.
     given, boxes = check_prompts(points, labels, box, size)
     mask = None if mask_id else check_mask_input(mask_input)
-    refined = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask_id else mask
-    single = encode_checked(given, boxes, refined, size, resized_size(*size)).single
+    check_count(given, boxes, mask_id is not None or mask is not None)
+    single = is_single(given, boxes)
     form = "logits" if choice.masks is None else "rle"
     asked: dict[str, Any] = {
         "multimask_output": choice.multimask_output,

@@ -96,25 +96,59 @@ def encode_checked(
     Raises:
         PromptError: there are none, or too many points.
     """
-    if points is None and boxes is None and mask is None:
-        raise PromptError("expected points, a box or a mask_input, got none of them")
-    coords, point_labels = _joined(points, boxes)
-    single = all(part is None or part.single for part in (points, boxes))
+    count = check_count(points, boxes, mask is not None)
+    padded = next(size for size in POINT_BUCKETS if size >= count)
+    prompts = next((len(part[0]) for part in (points, boxes) if part is not None), 1)
     scale = np.array([input_size[1] / original_size[1], input_size[0] / original_size[0]])
-    count = point_labels.shape[1]
+    coords = np.zeros((prompts, padded, 2), np.float32)
+    labels = np.full((prompts, padded), ABSENT, np.int32)
+    given = 0
+    if points is not None:
+        given = points.labels.shape[1]
+        coords[:, :given], labels[:, :given] = points.coords * scale, points.labels
+    if boxes is not None:
+        coords[:, given : given + 2] = boxes.corners.reshape(-1, 2, 2) * scale
+        labels[:, given : given + 2] = BOX_TOP_LEFT, BOX_BOTTOM_RIGHT
+    elif points is not None:
+        labels[:, given] = NOT_A_POINT
+    return Prompts(
+        coords,
+        labels,
+        np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask is None else mask,
+        np.array([mask is not None], np.float32),
+        is_single(points, boxes),
+    )
+
+
+def check_count(points: Points | None, boxes: Boxes | None, has_mask: bool) -> int:
+    """Count the points of a prompt, box corners and SAM's padding point included.
+
+    Args:
+        points: as `check_prompts` gives them.
+        boxes: likewise.
+        has_mask: whether there is a mask to refine beside them.
+
+    Raises:
+        PromptError: there are none of the three, or too many points.
+    """
+    if points is None and boxes is None and not has_mask:
+        raise PromptError("expected points, a box or a mask_input, got none of them")
+    count = 0 if points is None else points.labels.shape[1]
+    if boxes is not None:
+        count += 2
+    elif points is not None:
+        count += 1
     if count > MAX_POINTS:
         raise PromptError(
             f"expected at most {MAX_POINTS} points per prompt, box corners and SAM's padding point "
             f"included, got {count}; give fewer points"
         )
-    pad = next(size for size in POINT_BUCKETS if size >= count) - count
-    return Prompts(
-        np.pad(coords * scale, ((0, 0), (0, pad), (0, 0))).astype(np.float32),
-        np.pad(point_labels, ((0, 0), (0, pad)), constant_values=ABSENT).astype(np.int32),
-        np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32) if mask is None else mask,
-        np.array([mask is not None], np.float32),
-        single,
-    )
+    return count
+
+
+def is_single(points: Points | None, boxes: Boxes | None) -> bool:
+    """Whether the user gave one prompt, without a P axis."""
+    return all(part is None or part.single for part in (points, boxes))
 
 
 def split_prompts(prompts: Prompts) -> Iterator[Prompts]:
@@ -126,26 +160,6 @@ def split_prompts(prompts: Prompts) -> Iterator[Prompts]:
             point_coords=prompts.point_coords[part],
             point_labels=prompts.point_labels[part],
         )
-
-
-def _joined(
-    points: Points | None, boxes: Boxes | None
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Join points with box corners or SAM's padding point: coords (P, N, 2), labels (P, N)."""
-    if boxes is not None:
-        coords = boxes.corners.reshape(-1, 2, 2)
-        labels = np.tile(np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], np.int32), (len(coords), 1))
-        if points is None:
-            return coords, labels
-    elif points is not None:
-        coords = np.zeros((len(points.coords), 1, 2))
-        labels = np.full((len(points.coords), 1), NOT_A_POINT, np.int32)
-    else:
-        return np.zeros((1, 0, 2)), np.zeros((1, 0), np.int32)
-    return (
-        np.concatenate([points.coords, coords], axis=1),
-        np.concatenate([points.labels, labels], axis=1),
-    )
 
 
 def prompt_arrays(prompts: Prompts) -> Arrays:
