@@ -18,17 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from benchmarks.repository import built_repository
+from benchmarks.repository import built_repository, set_masks_by
 from benchmarks.scene_pictures import new_picture
 from slimsam_build.checkpoints import load_checkpoint
 from slimsam_build.masks_parity import sample_inputs
 from slimsam_build.targets import TARGETS
 from slimsam_build.targets.target import Run
 from slimsam_client import GenerateSettings, SlimSam
-from slimsam_client.contract import AUTOMATIC, MASKS, MAX_PROMPTS, NUM_MASKS
+from slimsam_client.contract import MASKS, MAX_PROMPTS, NUM_MASKS
 from slimsam_client.everything.candidates import find_candidates
 from slimsam_client.image.load import resized_size
 from slimsam_client.serving.automatic import IN_GRAPH, IN_NUMPY
@@ -98,7 +96,7 @@ def _report_served(target: str, sides: list[int], rounds: int) -> None:
     found: dict[tuple[str, int], int] = {}
     with built_repository(load_checkpoint("demo"), target) as repository:
         for masks_by in (IN_NUMPY, IN_GRAPH) * 2:
-            _choose(repository, target, masks_by)
+            set_masks_by(repository, masks_by)
             with (
                 EmbeddedServer(repository, target) as server,
                 SlimSam(server.grpc_url, timeout=TIMEOUT) as sam,
@@ -121,14 +119,6 @@ def _report_served(target: str, sides: list[int], rounds: int) -> None:
             f"{second / first:.2f} times as long",
             flush=True,
         )
-
-
-def _choose(repository: Path, target: str, masks_by: str) -> None:
-    """Write into everything mode's configuration of a target what makes its masks."""
-    path = repository / AUTOMATIC.name / "configs" / f"{target}.pbtxt"
-    config = text_format.Parse(path.read_text(), ModelConfig())
-    config.parameters["masks_by"].string_value = masks_by
-    path.write_text(text_format.MessageToString(config))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from slimsam_build.checkpoints import Checkpoint
 from slimsam_build.pipeline import build
 from slimsam_build.versions import NUMBER
+from slimsam_client.contract import AUTOMATIC
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
@@ -30,6 +34,14 @@ def built_repository(
 def empty_copy(directory: Path) -> None:
     """Copy model_repository/ without what a build has left there."""
     shutil.copytree(REPOSITORY, directory, ignore=_artifacts)
+
+
+def set_masks_by(repository: Path, masks_by: str) -> None:
+    """Write into everything mode's configurations what makes its masks, IN_NUMPY or IN_GRAPH."""
+    for path in (repository / AUTOMATIC.name).glob("**/*.pbtxt"):
+        config = text_format.Parse(path.read_text(), ModelConfig())
+        config.parameters["masks_by"].string_value = masks_by
+        path.write_text(text_format.MessageToString(config))
 
 
 def _artifacts(directory: str, names: list[str]) -> list[str]:

@@ -6,21 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from numpy.typing import NDArray
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from benchmarks.repository import set_masks_by
 from slimsam_client import MaskRecord
-from slimsam_client.contract import AUTOMATIC
 from slimsam_client.serving.automatic import IN_GRAPH
 
 
 def with_masks(repository: Path) -> Path:
     """Have everything mode of a repository use the graph."""
-    for path in (repository / AUTOMATIC.name).glob("**/*.pbtxt"):
-        config = text_format.Parse(path.read_text(), ModelConfig())
-        config.parameters["masks_by"].string_value = IN_GRAPH
-        path.write_text(text_format.MessageToString(config))
+    set_masks_by(repository, IN_GRAPH)
     return repository
 
 
