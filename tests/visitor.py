@@ -168,7 +168,10 @@ class Visitor:
         self.until(lambda: (self.shown(x, y)[3] > 0) is there)
 
     def stored(self, store: str, count: int) -> None:
-        """Wait until the browser has stored so many of something: files, or work on them."""
+        """Wait until the browser has stored so many of something: files, work on them, settings.
+
+        What this page has stored there before is stored then: IndexedDB reads after it has written.
+        """
         self.until(
             lambda: (
                 self.page.evaluate(
@@ -183,7 +186,7 @@ class Visitor:
         )
 
     def kept(self, count: int) -> None:
-        """Wait until the browser has stored so many objects with their masks."""
+        """Wait until the browser has stored so many objects with their masks, as for `stored`."""
         self.until(
             lambda: (
                 self.page.evaluate(
