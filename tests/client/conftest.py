@@ -54,6 +54,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         seen: the inferences that came.
         open: while it is clear, inferences wait.
         metadata_seconds: how long it takes to describe a model.
+        described: when it was last asked to, in seconds of time.monotonic.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.open = threading.Event()
         self.open.set()
         self.metadata_seconds = 0.0
+        self.described = 0.0
 
     def ServerLive(self, request: Any, context: Any) -> Any:
         self._follow("ServerLive", context)
@@ -73,6 +75,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return messages.ModelReadyResponse(ready=request.name in SPECS)
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:
+        self.described = time.monotonic()
         self._follow("ModelMetadata", context)
         time.sleep(self.metadata_seconds)
         return describe(SPECS[request.name], "python")
@@ -80,18 +83,20 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
     def ModelInfer(self, request: Any, context: Any) -> Any:
         if request.model_name not in SPECS:  # slimsam_info: clients ask whether it is there
             context.abort(grpc.StatusCode.NOT_FOUND, f"'{request.model_name}' is not found")
+        arrived = time.monotonic()
         seen = Seen(
             request.id,
             request.ByteSize(),
             dict(context.invocation_metadata()),
             context.peer(),
             context.time_remaining(),
-            time.monotonic(),
+            arrived,
         )
-        context.add_callback(seen.ended.set)
+        if not context.add_callback(seen.ended.set):  # it has ended before
+            seen.ended.set()
         self.seen.append(seen)
         self._follow("ModelInfer", context)
-        self.open.wait(20)
+        self.open.wait(120)
         answer = messages.ModelInferResponse(model_name=request.model_name, id=request.id)
         for tensor in SPECS[request.model_name].outputs:
             shape = [1, *(1 if dim < 0 else dim for dim in tensor.dims)]
