@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -80,7 +81,7 @@ def send(self, attempt, *options):
 
 Connection._send = send
 embedding = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
-sam = SlimSam(sys.argv[1], shared_memory=True)
+sam = SlimSam(sys.argv[1], 300, shared_memory=True)
 sam.predict(embedding, points=[[1, 1]])
 threading.Thread(target=sam.predict, args=(embedding, [[[1, 1]] * 16] * 64)).start()
 while len(registered) < 2:
@@ -103,7 +104,7 @@ def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="module")
 def plain(server: EmbeddedServer) -> Iterator[SlimSam]:
-    with SlimSam(server.grpc_url, 60) as sam:
+    with SlimSam(server.grpc_url, 300) as sam:
         yield sam
 
 
@@ -153,7 +154,7 @@ def test_answers_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prompts, "MAX_PROMPTS", 8)  # so that twelve take two requests
-    sam = connect(server.grpc_url, shared_memory=True)
+    sam = connect(server.grpc_url, 300, shared_memory=True)
     own = sam.embed(PICTURE)
     click = sam.predict(own, points=[[150, 200]])
     refined = sam.predict(own, box=[20, 30, 300, 250], mask_input=click.low_res_logits[click.best])
@@ -177,7 +178,7 @@ def test_everything(
     settings = GenerateSettings(
         points_per_side=4, points_per_batch=6, pred_iou_thresh=0.6, stability_score_thresh=0.6
     )
-    sam = connect(server.grpc_url, 60, shared_memory=True)
+    sam = connect(server.grpc_url, 300, shared_memory=True)
     records = sam.generate(PICTURE, settings, on_server=on_server)
     expected = plain.generate(PICTURE, settings, on_server=on_server)
     assert records and list(map(astuple, records)) == list(map(astuple, expected))
@@ -208,7 +209,7 @@ def test_sixteen_threads(server: EmbeddedServer, plain: SlimSam, embedding: Embe
     points = [[[20.0 + 20 * i, 15.0 * i]] for i in range(16)]
     expected = [plain.predict(embedding, points=point) for point in points]
     begin = threading.Barrier(16)
-    with SlimSam(server.grpc_url, 60, shared_memory=True) as sam:
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
 
         def click(turn: int) -> list[Prediction]:
             begin.wait()
@@ -227,7 +228,7 @@ def test_sixteen_tasks(server: EmbeddedServer, plain: SlimSam, embedding: Embedd
     expected = [plain.predict(embedding, points=point) for point in points]
 
     async def clicks() -> list[Prediction]:
-        async with AsyncSlimSam(server.grpc_url, 60, shared_memory=True) as sam:
+        async with AsyncSlimSam(server.grpc_url, 300, shared_memory=True) as sam:
             answers = await asyncio.gather(
                 *(sam.predict(embedding, points=point) for point in points)
             )
@@ -242,7 +243,7 @@ def test_a_request_that_timed_out_keeps_its_memory(
     connect: Connect, server: EmbeddedServer, plain: SlimSam, embedding: Embedding
 ) -> None:
     expected = plain.predict(embedding, points=TWO)
-    sam = connect(server.grpc_url, 60, shared_memory=True)
+    sam = connect(server.grpc_url, 300, shared_memory=True)
     sam.predict(embedding, points=BUSY, multimask_output=False)
     first = registered(server)
     with pytest.raises(RequestTimeoutError):
@@ -275,7 +276,7 @@ def test_a_cancelled_task_keeps_its_memory(
     expected = plain.predict(embedding, points=TWO)
 
     async def cancel_and_go_on() -> Prediction:
-        async with AsyncSlimSam(server.grpc_url, 60, shared_memory=True) as sam:
+        async with AsyncSlimSam(server.grpc_url, 300, shared_memory=True) as sam:
             await sam.predict(embedding, points=BUSY, multimask_output=False)
             first = registered(server)
             sent = sending(monkeypatch)
@@ -296,7 +297,7 @@ def test_unregistering_what_is_in_use(
     server: EmbeddedServer, plain: SlimSam, embedding: Embedding
 ) -> None:
     expected = plain.predict(embedding, points=BUSY, multimask_output=False)
-    with SlimSam(server.grpc_url, 60, shared_memory=True) as sam, ThreadPoolExecutor() as pool:
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam, ThreadPoolExecutor() as pool:
         sam.predict(embedding, points=BUSY, multimask_output=False)
         (name,) = registered(server)
         answer = pool.submit(sam.predict, embedding, points=BUSY, multimask_output=False)
@@ -326,20 +327,22 @@ def test_a_killed_client(server: EmbeddedServer, embedding: Embedding) -> None:
             client.kill()
     wait_until(lambda: names(client.pid) == set())
     assert registered(server) and registered(server) <= left
-    with SlimSam(server.grpc_url, 60, shared_memory=True) as sam:
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
         sam.predict(embedding, points=TWO)  # behind the dead one's request
     # What the fixture sees now: this client has removed the dead one's regions, too.
 
 
 def test_a_client_that_is_not_closed(server: EmbeddedServer, embedding: Embedding) -> None:
-    forgotten = SlimSam(server.grpc_url, shared_memory=True)
+    forgotten = SlimSam(server.grpc_url, 300, shared_memory=True)
     forgotten.predict(embedding, points=[[1, 1]])
     left = registered(server)
-    with SlimSam(server.grpc_url, shared_memory=True) as sam:
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
         sam.predict(embedding, points=[[1, 1]])
         assert left < registered(server)
+    regions = weakref.ref(forgotten._connection.session.regions)
     del forgotten
-    with SlimSam(server.grpc_url, shared_memory=True) as sam:
+    wait_until(lambda: regions() is None)  # a thread that has worked for it may be at its end yet
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
         sam.predict(embedding, points=[[1, 1]])
         assert len(registered(server)) == 1 and not left & registered(server)
 
@@ -370,7 +373,7 @@ def test_a_server_that_cannot_open_it(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(region_module, "DIRECTORY", tmp_path)  # as with another host's /dev/shm
-    sam = connect(server.grpc_url, shared_memory=True)
+    sam = connect(server.grpc_url, 300, shared_memory=True)
     with pytest.raises(SharedMemoryError, match="expected a server on this host") as error:
         sam.predict(embedding, points=[[1, 1]])
     assert "Unable to open shared memory region" in str(error.value)
@@ -379,7 +382,7 @@ def test_a_server_that_cannot_open_it(
 
 def test_no_room(server: EmbeddedServer, embedding: Embedding) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with SlimSam(server.grpc_url, shared_memory=True) as sam:
+    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
         try:
             with pytest.raises(SharedMemoryError, match="expected room for 4 MiB"):
