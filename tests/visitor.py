@@ -75,16 +75,23 @@ class Visitor:
         expect(self.status).to_contain_text("Click on an object.")
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the picture is in the window."""
-        bounds = self.stage.bounding_box()
+        """Where a pixel of the picture is in the window.
+
+        What comes beside the picture takes room from it, to which it is fitted a frame later.
+        """
         left, top = self.page.evaluate(
             """async ([x, y]) => {
-                const { stage } = await import("/page/main.js");
-                return stage.view.toStage(x, y);
+                const { stage: { element, view } } = await import("/page/main.js");
+                const fits = () => view.stage.width === element.clientWidth
+                    && view.stage.height === element.clientHeight;
+                while (!fits()) await new Promise(requestAnimationFrame);
+                const { left, top } = element.getBoundingClientRect();
+                const [across, down] = view.toStage(x, y);
+                return [left + across, top + down];
             }""",
             [x, y],
         )
-        return bounds["x"] + left, bounds["y"] + top
+        return left, top
 
     def click(self, x: float, y: float, *modifiers: Any, button: Any = "left") -> None:
         """Click on a pixel, and wait for the mask."""
