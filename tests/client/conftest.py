@@ -22,6 +22,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from slimsam_client.contract import MODELS
 from slimsam_client.testing.messages import describe
+from slimsam_client.transport import sender
 from slimsam_client.transport.channel import MAX_MESSAGE_BYTES
 
 SPECS = {spec.name: spec for spec in MODELS}
@@ -111,7 +112,13 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
 
 @pytest.fixture
-def scripted() -> Iterator[tuple[Scripted, str]]:
+def patient_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks whether a server lives waits for one that a busy machine holds up."""
+    monkeypatch.setattr(sender, "LIVE_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def scripted(patient_look: None) -> Iterator[tuple[Scripted, str]]:
     servicer = Scripted()
     limits = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(40), options=limits)

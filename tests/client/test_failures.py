@@ -62,7 +62,7 @@ def strange() -> Iterator[tuple[Strange, str]]:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeServer]:
+def fake(patient_look: None) -> Iterator[FakeServer]:
     with FakeServer() as server:
         yield server
 
