@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+START_MILLISECONDS = 180_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = [
     "--no-sandbox",  # which needs rights that root in a container lacks
@@ -28,6 +29,8 @@ def launched() -> Iterator[Browser]:
     if program is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed: `make chromium` installs the first")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        running = playwright.chromium.launch(
+            executable_path=program, args=OPTIONS, timeout=START_MILLISECONDS
+        )
         yield running
         running.close()

@@ -17,7 +17,7 @@ import numpy as np
 from slimsam_client import AsyncSlimSam, SlimSam, SlimSamError
 
 IMAGE = np.full((9, 9, 3), 7, np.uint8)
-CHILD_SECONDS = 30.0
+CHILD_SECONDS = 90.0
 
 
 def embed(client: Any) -> None:
@@ -30,7 +30,7 @@ def embed(client: Any) -> None:
 def prepared(url: str, before: str) -> Any:
     """The parent's client, used in one of several ways."""
     kind = AsyncSlimSam if before == "asyncio" else SlimSam
-    client: Any = kind(url, 10)
+    client: Any = kind(url, 60)
     if before != "nothing":
         embed(client)
     if before == "in flight":
@@ -45,9 +45,9 @@ def prepared(url: str, before: str) -> Any:
 
 def child(url: str, client: Any, used: str) -> str:
     if used == "new":
-        client = SlimSam(url, 10)
+        client = SlimSam(url, 60)
     if used == "new asyncio":
-        client = AsyncSlimSam(url, 10)
+        client = AsyncSlimSam(url, 60)
     try:
         embed(client)
     except SlimSamError as error:

@@ -120,19 +120,20 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(
-    settings: GatewaySettings, asked: list[tuple[str, Headers]] | None = None
+    settings: GatewaySettings, asked: list[tuple[str, Headers]] | None = None, port: int = 0
 ) -> Iterator[Gateway]:
     """Serve as the command does, in a thread.
 
     Args:
         settings: the gateway's.
         asked: gets the method with the path, and the headers, of each request.
+        port: where; 0 takes a free one.
     """
     log = Log()
     app: ASGIApp = create_app(settings, log)
     if asked is not None:
         app = _noting(app, asked)
-    config = listening(app, "127.0.0.1", 0, log_config=None)
+    config = listening(app, "127.0.0.1", port, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -75,16 +75,23 @@ class Visitor:
         expect(self.status).to_contain_text("Click on an object.")
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the picture is in the window."""
-        bounds = self.stage.bounding_box()
+        """Where a pixel of the picture is in the window.
+
+        What comes beside the picture takes room from it, to which it is fitted a frame later.
+        """
         left, top = self.page.evaluate(
             """async ([x, y]) => {
-                const { stage } = await import("/page/main.js");
-                return stage.view.toStage(x, y);
+                const { stage: { element, view } } = await import("/page/main.js");
+                const fits = () => view.stage.width === element.clientWidth
+                    && view.stage.height === element.clientHeight;
+                while (!fits()) await new Promise(requestAnimationFrame);
+                const { left, top } = element.getBoundingClientRect();
+                const [across, down] = view.toStage(x, y);
+                return [left + across, top + down];
             }""",
             [x, y],
         )
-        return bounds["x"] + left, bounds["y"] + top
+        return left, top
 
     def click(self, x: float, y: float, *modifiers: Any, button: Any = "left") -> None:
         """Click on a pixel, and wait for the mask."""
@@ -168,7 +175,10 @@ class Visitor:
         self.until(lambda: (self.shown(x, y)[3] > 0) is there)
 
     def stored(self, store: str, count: int) -> None:
-        """Wait until the browser has stored so many of something: files, or work on them."""
+        """Wait until the browser has stored so many of something: files, work on them, settings.
+
+        What this page has stored there before is stored then: IndexedDB reads after it has written.
+        """
         self.until(
             lambda: (
                 self.page.evaluate(
@@ -183,7 +193,7 @@ class Visitor:
         )
 
     def kept(self, count: int) -> None:
-        """Wait until the browser has stored so many objects with their masks."""
+        """Wait until the browser has stored so many objects with their masks, as for `stored`."""
         self.until(
             lambda: (
                 self.page.evaluate(

@@ -22,6 +22,7 @@ from tritonclient.utils import triton_to_np_dtype
 
 from slimsam_client.contract import MODELS
 from slimsam_client.testing.messages import describe
+from slimsam_client.transport import sender
 from slimsam_client.transport.channel import MAX_MESSAGE_BYTES
 
 SPECS = {spec.name: spec for spec in MODELS}
@@ -54,6 +55,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         seen: the inferences that came.
         open: while it is clear, inferences wait.
         metadata_seconds: how long it takes to describe a model.
+        described: when it was last asked to, in seconds of time.monotonic.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.open = threading.Event()
         self.open.set()
         self.metadata_seconds = 0.0
+        self.described = 0.0
 
     def ServerLive(self, request: Any, context: Any) -> Any:
         self._follow("ServerLive", context)
@@ -73,6 +76,7 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return messages.ModelReadyResponse(ready=request.name in SPECS)
 
     def ModelMetadata(self, request: Any, context: Any) -> Any:
+        self.described = time.monotonic()
         self._follow("ModelMetadata", context)
         time.sleep(self.metadata_seconds)
         return describe(SPECS[request.name], "python")
@@ -80,18 +84,20 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
     def ModelInfer(self, request: Any, context: Any) -> Any:
         if request.model_name not in SPECS:  # slimsam_info: clients ask whether it is there
             context.abort(grpc.StatusCode.NOT_FOUND, f"'{request.model_name}' is not found")
+        arrived = time.monotonic()
         seen = Seen(
             request.id,
             request.ByteSize(),
             dict(context.invocation_metadata()),
             context.peer(),
             context.time_remaining(),
-            time.monotonic(),
+            arrived,
         )
-        context.add_callback(seen.ended.set)
+        if not context.add_callback(seen.ended.set):  # it has ended before
+            seen.ended.set()
         self.seen.append(seen)
         self._follow("ModelInfer", context)
-        self.open.wait(20)
+        self.open.wait(120)
         answer = messages.ModelInferResponse(model_name=request.model_name, id=request.id)
         for tensor in SPECS[request.model_name].outputs:
             shape = [1, *(1 if dim < 0 else dim for dim in tensor.dims)]
@@ -106,7 +112,13 @@ class Scripted(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
 
 @pytest.fixture
-def scripted() -> Iterator[tuple[Scripted, str]]:
+def patient_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks whether a server lives waits for one that a busy machine holds up."""
+    monkeypatch.setattr(sender, "LIVE_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def scripted(patient_look: None) -> Iterator[tuple[Scripted, str]]:
     servicer = Scripted()
     limits = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(40), options=limits)

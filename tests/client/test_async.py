@@ -32,7 +32,7 @@ CLICK: dict[str, Any] = {"points": [[1, 1]]}
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -78,9 +78,10 @@ def test_cancelling_a_task_cancels_its_request(scripted: Any) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             await until(servicer.seen[0].ended.is_set)
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(sam.predict(EMBEDDING, **CLICK), 0.5)
-            await until(servicer.seen[1].ended.is_set)
+            while len(servicer.seen) < 2:  # on a busy machine it may end before it is sent
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(sam.predict(EMBEDDING, **CLICK), 0.5)
+            await until(lambda: all(seen.ended.is_set() for seen in servicer.seen))
 
     asyncio.run(main())
 
@@ -111,12 +112,15 @@ def test_cancelling_ends_the_retries(scripted: Any) -> None:
     async def main() -> None:
         async with AsyncSlimSam(url) as sam:
             task = asyncio.create_task(sam.predict(EMBEDDING, **CLICK))
-            await until(lambda: len(servicer.seen) == 2)
+            await until(lambda: len(servicer.seen) >= 2)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            servicer.script.clear()
+            await sam.predict(EMBEDDING, **CLICK)  # behind what was on its way just then
+            sent = len(servicer.seen)
             await asyncio.sleep(0.5)
-            assert len(servicer.seen) == 2
+            assert len(servicer.seen) == sent
 
     asyncio.run(main())
 
@@ -186,7 +190,7 @@ def test_closing_fails_threads_that_wait(scripted: Any) -> None:
         asyncio.run(until(lambda: len(servicer.seen) == 2))
         sam.close()
         for future in waiting:
-            assert isinstance(future.exception(10), RequestCancelledError)
+            assert isinstance(future.exception(60), RequestCancelledError)
 
 
 def test_images_are_read_beside_the_loop(scripted: Any) -> None:

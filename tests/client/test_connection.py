@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from patience import patiently
 
 from slimsam_client import (
     AccessDeniedError,
@@ -97,13 +98,22 @@ def test_triton_between_its_models_and_its_port(connect: Any, scripted: Any) -> 
 def test_retries_end_with_the_timeout(connect: Any, scripted: Any) -> None:
     servicer, url = scripted
     servicer.script["ModelInfer"] = [UNAVAILABLE] * 1000
+
+    timeouts: list[float] = []
+
+    def predict(seconds: float) -> None:
+        timeouts.append(seconds)
+        servicer.seen.clear()
+        connect(url, timeout=seconds).predict(EMBEDDING, **CLICK)
+
     start = time.monotonic()
     with pytest.raises(ModelNotReadyError, match="as the script says"):
-        connect(url, timeout=3.0).predict(EMBEDDING, **CLICK)
-    assert time.monotonic() - start < 20  # the test has to go on, too, on a busy machine
-    assert 2 <= len(servicer.seen) <= 36
+        patiently(predict)
+    assert time.monotonic() - start < 120  # and not until the script has ended
+    assert 2 <= len(servicer.seen) <= 66
     lefts = [seen.left for seen in servicer.seen]
-    assert lefts[0] < 3.05 and lefts[-1] < lefts[0] - 0.05  # gRPC rounds what it sends
+    # gRPC rounds what it sends.
+    assert lefts[0] < timeouts[-1] + 0.15 and lefts[-1] < lefts[0] - 0.05
 
 
 def test_a_timeout_shorter_than_the_pause(
@@ -124,10 +134,12 @@ def test_one_timeout_for_all_that_a_call_sends(connect: Any, scripted: Any) -> N
     servicer.metadata_seconds = 1.5
     sam = connect(url, timeout=20.0)
     sam.predict(EMBEDDING, **CLICK)  # asks for the model's description first
+    again = time.monotonic()
     sam.predict(EMBEDDING, **CLICK)
-    first, second = servicer.seen
+    first, second = (seen.arrived + seen.left for seen in servicer.seen)
     # gRPC rounds up what it sends of a deadline, to a tenth here.
-    assert first.left < 18.65 < second.left < 20.15
+    assert first < servicer.described + 20.15
+    assert second > again + 19.85
 
 
 def test_a_server_that_answered_is_waited_for_by_every_call(connect: Any, scripted: Any) -> None:
@@ -201,11 +213,11 @@ def test_headers(connect: Any, scripted: Any) -> None:
     sam = connect(url, headers={"Authorization": "Bearer one", "x-team": "blue"})
     sam.predict(EMBEDDING, **CLICK)
     sam.with_options(headers={"authorization": "Bearer two"}).predict(EMBEDDING, **CLICK)
-    sam.with_options(timeout=9).predict(EMBEDDING, **CLICK)
+    sam.with_options(timeout=90).predict(EMBEDDING, **CLICK)
     tokens = [seen.headers.get("authorization") for seen in servicer.seen]
     assert tokens == ["Bearer one", "Bearer two", "Bearer one"]
     assert [seen.headers.get("x-team") for seen in servicer.seen] == ["blue", None, "blue"]
-    assert servicer.seen[2].left > 8
+    assert servicer.seen[2].left > 31  # the others' timeout is 30
 
 
 def test_a_token_that_expires_is_fetched_for_every_attempt(connect: Any, scripted: Any) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from kept_port import kept_port
 from numpy.typing import NDArray
+from patience import patiently
 from tritonclient.grpc import InferenceServerClient
 
 from slimsam_client import (
@@ -38,7 +40,8 @@ PIXELS = np.zeros((30, 40, 3), np.uint8)
 
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
-    with FakeServer() as server:
+    """It may be stopped, and started again at the same address."""
+    with kept_port() as port, FakeServer(port) as server:
         yield server
 
 
@@ -199,7 +202,7 @@ def test_a_client_recovers_from_unavailable(fake: FakeServer, sam: SlimSam) -> N
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -210,12 +213,13 @@ def test_a_delay_ends_with_the_clients_patience(
 ) -> None:
     fake.delay(ENCODER.name, 0.3)
     fake.delay(ENCODER.name, 60, times=2)
-    with SlimSam(fake.url, timeout=5) as sam:
+    with SlimSam(fake.url, timeout=60) as sam:
         begin = time.monotonic()
         sam.segment(PIXELS, points=[(1, 1)])
-        assert 0.3 <= time.monotonic() - begin < 5
-        with pytest.raises(RequestTimeoutError):
-            sam.with_options(timeout=2).segment(PIXELS, points=[(1, 1)])
+        assert 0.3 <= time.monotonic() - begin < 60
+        while len(fake.requests) < 3:  # on a busy machine it may end before it is sent
+            with pytest.raises(RequestTimeoutError):
+                sam.with_options(timeout=2).segment(PIXELS, points=[(1, 1)])
         until(lambda: fake.requests[2].status == grpc.StatusCode.CANCELLED)
 
     async def cancel() -> None:
@@ -259,8 +263,12 @@ def test_models_that_are_not_ready(fake: FakeServer, sam: SlimSam) -> None:
     assert not sam.ready()
     with InferenceServerClient(fake.url) as plain:
         assert plain.is_server_live() and not plain.is_server_ready()
+
+    def segment(seconds: float) -> None:
+        sam.with_options(timeout=seconds).segment(PIXELS, points=[(1, 1)])
+
     with pytest.raises(ModelNotReadyError, match=DECODER.name):
-        sam.with_options(timeout=2).segment(PIXELS, points=[(1, 1)])
+        patiently(segment)
     fake.unready.clear()
     with InferenceServerClient(fake.url) as plain:
         assert plain.is_server_ready()
@@ -269,16 +277,20 @@ def test_models_that_are_not_ready(fake: FakeServer, sam: SlimSam) -> None:
 
 def test_a_restart_at_the_same_address(fake: FakeServer) -> None:
     url = fake.url
-    with SlimSam(url, timeout=5) as sam:
-        sam.segment(PIXELS, points=[(1, 1)])
+    with SlimSam(url, timeout=60) as sam:
+
+        def segment(seconds: float) -> None:
+            sam.with_options(timeout=seconds).segment(PIXELS, points=[(1, 1)])
+
+        segment(60)
         fake.stop()
         fake.stop()
         assert not sam.ready()
         with pytest.raises(ServerUnavailableError):
-            sam.with_options(timeout=1).segment(PIXELS, points=[(1, 1)])
+            patiently(segment)
         fake.start()
         assert fake.url == url
-        sam.wait_until_ready(10)
+        sam.wait_until_ready(60)
         sam.segment(PIXELS, points=[(1, 1)])
     assert len(fake.requests) == 4
 
@@ -307,7 +319,7 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
         env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
     assert f"{code.count('def test_')} passed" in done.stdout

@@ -173,14 +173,14 @@ def test_a_fork_while_another_thread_reads() -> None:
     def hold() -> None:
         with exclusive(image):
             held.set()
-            done.wait(30)
+            done.wait(90)
 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(30)
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         os._exit(0 if np.array_equal(load_image(image), pixels) else 1)
     _, status = os.waitpid(child, 0)
     done.set()

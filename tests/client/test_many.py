@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ from slimsam_client import (
 
 def image(height: int, width: int) -> Any:
     return np.full((height, width, 3), 7, np.uint8)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_results_come_in_order(connect: Any, scripted: Any) -> None:
@@ -60,9 +68,7 @@ def test_no_more_than_concurrency_are_under_way(connect: Any, scripted: Any) -> 
     results: list[Embedding] = []
     call = threading.Thread(target=lambda: results.extend(sam.embed([image(8, 8)] * 7)))
     call.start()
-    deadline = time.monotonic() + 10
-    while len(servicer.seen) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(servicer.seen) == 3)
     time.sleep(0.3)
     assert len(servicer.seen) == 3
     servicer.open.set()
@@ -178,12 +184,10 @@ with SlimSam("{url}", concurrency=2) as sam:
     sam.embed([numpy.zeros((8, 8, 3), numpy.uint8)] * 40)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while len(servicer.seen) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(servicer.seen) == 2)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    wait_until(lambda: all(seen.ended.is_set() for seen in servicer.seen))
     servicer.open.set()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert len(servicer.seen) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 from slimsam_client import AsyncSlimSam, InvalidRequestError, UploadedImage
 from slimsam_client.contract import CLICK
 from slimsam_client.newest import NewestPrompts
-from slimsam_client.testing import FakeServer
+from slimsam_client.testing import FakeServer, servicer
 
 
 class Decoder:
@@ -118,7 +119,14 @@ def test_a_turn_that_comes_while_it_is_cancelled_is_passed_on() -> None:
     asyncio.run(main())
 
 
-def test_on_a_server_what_is_dropped_is_not_sent() -> None:
+def test_on_a_server_what_is_dropped_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    infer = servicer.infer
+
+    def held(*arguments: Any) -> Any:
+        go_on.wait(60)
+        return infer(*arguments)
+
     async def main() -> None:
         with FakeServer() as fake:
             async with AsyncSlimSam(fake.url) as sam:
@@ -127,11 +135,12 @@ def test_on_a_server_what_is_dropped_is_not_sent() -> None:
                 newest = sam.newest(image)
                 await newest.predict([[1, 1]])  # the contract is checked once
                 before = len(fake.requests)
-                fake.delay(CLICK.name, 1)
+                monkeypatch.setattr(servicer, "infer", held)
                 calls = []
                 for x in range(20):
                     calls.append(asyncio.ensure_future(newest.predict([[x, 20]], masks="rle")))
                     await settle()
+                go_on.set()
                 found = await asyncio.gather(*calls)
                 assert [index for index, one in enumerate(found) if one is not None] == [0, 19]
                 assert len(fake.requests) == before + 2

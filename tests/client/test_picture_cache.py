@@ -126,12 +126,13 @@ def test_forgetting_erases_the_picture_and_its_masks(cache: PictureCache, path: 
 def test_what_is_too_old_is_erased(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = PictureCache(path, SIZES, max_age=60)
     start = time.time()
-    put(cache, 0, 1)
-    assert put_mask(cache, 0, 100)
 
     def after(seconds: float) -> None:
         monkeypatch.setattr(time, "time", lambda: start + seconds)
 
+    after(0)
+    put(cache, 0, 1)
+    assert put_mask(cache, 0, 100)
     after(59)
     assert has(cache, 0) == [True] and 58 < cache.occupancy()[0].oldest_age < 60
     put(cache, 1)

@@ -41,7 +41,7 @@ def forked(fake: FakeServer, before: str, *uses: str) -> list[str]:
         fake.delay("slimsam_encoder", 1.5)
     done = subprocess.run(
         [sys.executable, forking.__file__, fake.url, before, *uses],
-        capture_output=True, text=True, timeout=90,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return done.stdout.splitlines()
 

@@ -68,10 +68,10 @@ def test_a_click_as_json(
     assert input_size.tolist() == [768, 1024]  # as the page has it
     (workplace / "frame.rgb").write_bytes(frame.tobytes())
     text = from_page(blocks_of(PAGE), "request.json", workplace)
-    answer = infer(json_format.Parse(text, messages("ModelInferRequest")()), timeout=60)
+    answer = infer(json_format.Parse(text, messages("ModelInferRequest")()), timeout=300)
     assert [output.name for output in answer.outputs] == ["iou_predictions"]
     scores = np.frombuffer(answer.raw_output_contents[0], "<f4")
-    with SlimSam(server.grpc_url) as sam:
+    with SlimSam(server.grpc_url, timeout=300) as sam:
         expected = sam.segment(SCENE, points=[(914, 256)])
     np.testing.assert_allclose(scores[1:], expected.scores, atol=1e-5)
 
@@ -89,9 +89,9 @@ def test_everything_as_json(
     request = json_format.Parse(text, messages("ModelInferRequest")())
     assert json.loads(request.inputs[1].contents.bytes_contents[0]) == {"points_per_side": 8}
     request.inputs[1].contents.bytes_contents[0] = json.dumps(settings).encode()
-    answer = infer(request, timeout=120)
+    answer = infer(request, timeout=300)
     index = [output.name for output in answer.outputs].index("areas")
-    with SlimSam(server.grpc_url, timeout=120) as sam:
+    with SlimSam(server.grpc_url, timeout=300) as sam:
         records = sam.generate("photo.jpg", GenerateSettings(**settings))
     assert len(records) >= 3
     areas = np.frombuffer(answer.raw_output_contents[index], "<i8")
@@ -109,7 +109,7 @@ def test_an_upload_and_a_click_as_json(
     def send(name: str) -> dict[str, bytes]:
         """The answer's bytes, read from its JSON, as grpcurl prints it."""
         text = from_page(blocks_of("docs/clicks.md"), name, workplace)
-        answer = infer(json_format.Parse(text, messages("ModelInferRequest")()), timeout=60)
+        answer = infer(json_format.Parse(text, messages("ModelInferRequest")()), timeout=300)
         said = json_format.MessageToDict(answer)
         names = [output["name"] for output in said["outputs"]]
         contents = map(base64.b64decode, said["rawOutputContents"])
@@ -119,7 +119,7 @@ def test_an_upload_and_a_click_as_json(
     assert list(uploaded) == ["image_id"]
     monkeypatch.setenv("image_id", uploaded["image_id"][4:].decode())
     clicked = send("click.json")
-    with SlimSam(server.grpc_url) as sam:
+    with SlimSam(server.grpc_url, timeout=300) as sam:
         expected = sam.segment("photo.jpg", points=[(420, 310)])
     counts = to_rle(expected.best_masks)["counts"]
     assert clicked["masks"][4:] == counts
@@ -137,7 +137,7 @@ def decoder_request(messages: Callable[[str], Any], prompts: int, points: int = 
     return request
 
 
-def status_of(infer: Any, request: Any, timeout: float = 60) -> str:
+def status_of(infer: Any, request: Any, timeout: float = 300) -> str:
     with pytest.raises(grpc.RpcError) as caught:
         infer(request, timeout=timeout)
     return str(caught.value.code().name)
@@ -147,11 +147,11 @@ def test_the_size_at_which_other_clients_refuse_an_answer(
     messages: Callable[[str], Any], infer: Any
 ) -> None:
     assert "is reached at P = 8 " in (ROOT / PAGE).read_text("utf-8")
-    infer(decoder_request(messages, 7), timeout=60)
+    infer(decoder_request(messages, 7), timeout=300)
     request = decoder_request(messages, 8)
     assert status_of(infer, request) == "RESOURCE_EXHAUSTED"
     request.outputs.add(name="iou_predictions")
-    assert len(infer(request, timeout=60).raw_output_contents) == 1
+    assert len(infer(request, timeout=300).raw_output_contents) == 1
 
 
 def test_statuses(messages: Callable[[str], Any], infer: Any) -> None:

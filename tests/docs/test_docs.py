@@ -105,7 +105,7 @@ def test_commands_run(page: str, server: EmbeddedServer, workplace: Path) -> Non
             },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, (command, done.stderr)
 

@@ -122,7 +122,7 @@ def test_masks_are_those_of_the_sdk_and_a_forgotten_picture_is_sent_again(
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    with SlimSam(server.grpc_url, timeout=120) as sam:
+    with SlimSam(server.grpc_url, timeout=300) as sam:
         embedding = sam.embed(photo)
         click = sam.predict(embedding, **CLICK)
         boxes = sam.predict(embedding, **BOXES)

@@ -94,7 +94,7 @@ def test_without_a_hub_it_is_the_demo_checkpoint(
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "bin" / "python"],
         cwd=house / "examples", env={**os.environ, **variables}, capture_output=True, text=True,
-        timeout=60,
+        timeout=300,
     )  # fmt: skip
     assert done.returncode == 7
     assert "from the demo checkpoint, which knows drawn scenes" in done.stdout

@@ -298,7 +298,7 @@ def test_no_example_writes_over_its_input(
     output = to_folder if name == "many_images_async.py" else link
     command = [sys.executable, scene.parent / str(name), *rest, "--output", output]
     done = subprocess.run(
-        [*map(str, command), "--url", "127.0.0.1:1"], capture_output=True, text=True, timeout=60
+        [*map(str, command), "--url", "127.0.0.1:1"], capture_output=True, text=True, timeout=300
     )
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     assert "that are read" in done.stderr or "expected a folder other than" in done.stderr

@@ -7,17 +7,25 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from running_gateway import Gateway, drawn, encoded, serving
+from kept_port import kept_port
+from running_gateway import PATIENCE, Gateway, drawn, encoded, serving
 
 from slimsam_client.testing import FakeServer
-from slimsam_gateway import GatewaySettings
+from slimsam_gateway import GatewaySettings, health
 
 Start = Callable[..., Gateway]
 
 
+@pytest.fixture(autouse=True)
+def patient_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that a busy machine holds up is a healthy one."""
+    monkeypatch.setattr(health, "SECONDS", PATIENCE)
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
+    """It may be stopped, and started again at the same address."""
+    with kept_port() as port, FakeServer(port) as fake:
         yield fake
 
 

@@ -51,16 +51,16 @@ def running(*arguments: object) -> Iterator[tuple[httpx2.Client, list[str]]]:
             with httpx2.Client(base_url=listeners[-1], timeout=60, trust_env=False) as http:
                 yield http, lines
             process.send_signal(signal.SIGINT)
-            assert "Traceback" not in said.result(30)
-            assert process.wait(30) == 0
-            lines += output.result(30).splitlines()
+            assert "Traceback" not in said.result(60)
+            assert process.wait(60) == 0
+            lines += output.result(60).splitlines()
         finally:
             process.kill()
 
 
 def refused(*arguments: object) -> str:
     done = subprocess.run(
-        [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -184,7 +184,7 @@ def test_a_port_that_is_taken(gateway_port: int, option: str) -> None:
         [COMMAND, "--port", "0", option, str(gateway_port)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 1
     assert "address already in use" in done.stderr and "Traceback" not in done.stderr

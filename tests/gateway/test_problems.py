@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from patience import SECONDS
 from running_gateway import PATIENCE, Gateway, kind, wait_for
 
 from slimsam_client import SlimSam, errors, relay
@@ -85,7 +86,10 @@ def test_a_busy_server(gateway: Gateway, server: FakeServer, picture: bytes) -> 
     server.fail(IMAGE.name, full, "exceeds maximum queue size", times=1)
     gateway.upload(picture)
     server.fail(IMAGE.name, full, "exceeds maximum queue size", times=1000)
-    problem = gateway.problem("POST", "/v1/images?timeout=2", content=picture)
+    for seconds in SECONDS:
+        problem = gateway.problem("POST", f"/v1/images?timeout={seconds}", content=picture)
+        if kind(problem) != "timeout":  # in which a busy machine has not heard of the server
+            break
     assert (problem["status"], kind(problem)) == (503, "busy")
 
 
@@ -137,8 +141,9 @@ def test_a_server_without_everything_mode(
 
 def test_no_answer_in_time(gateway: Gateway, server: FakeServer, picture: bytes) -> None:
     server.delay(IMAGE.name, 600)
-    problem = gateway.problem("POST", "/v1/images?timeout=2", content=picture)
-    assert (problem["status"], kind(problem)) == (504, "timeout")
+    while not server.requests:  # on a busy machine it may be up before the server is asked
+        problem = gateway.problem("POST", "/v1/images?timeout=2", content=picture)
+        assert (problem["status"], kind(problem)) == (504, "timeout")
     gateway.upload(picture)
 
 

@@ -228,6 +228,6 @@ def test_other_addresses_and_methods(gateway: Gateway) -> None:
 
 
 def test_a_server_that_is_away(start: Any, picture: bytes) -> None:
-    gateway = start(url="localhost:1", timeout=2)
+    gateway = start(url="localhost:1")
     error = refusal(gateway, 503, json=request(picture, POINT))
     assert error["code"] == "unavailable"

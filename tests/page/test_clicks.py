@@ -281,10 +281,13 @@ def test_a_zoomed_and_moved_picture_is_clicked_where_it_is(opened: Visitor) -> N
 def test_fingers_tap_and_pinch(come: Callable[..., Visitor], picture: bytes) -> None:
     visitor = come(has_touch=True, viewport={"width": 390, "height": 844})
     visitor.open(("drawn.png", picture))
+    # A tap may be over before the page has it.
     visitor.page.touchscreen.tap(*visitor.place(*STRIPE))
+    visitor.until(lambda: len(visitor.prompts()) == 1)
     visitor.answered()
     visitor.page.locator("[data-tool=exclude]").tap()
     visitor.page.touchscreen.tap(*visitor.place(200, 420))
+    visitor.until(lambda: len(visitor.prompts()) == 2)
     visitor.answered()
     sent = visitor.prompts()
     assert [prompt["labels"] for prompt in sent] == [[1], [1, 0]]

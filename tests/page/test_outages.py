@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from kept_port import kept_port
 from page_pictures import BOX, DISC, STRIPE
 from playwright.sync_api import Error, Request, Route, expect
 from running_gateway import serving
@@ -22,7 +24,8 @@ from slimsam_gateway import GatewaySettings
 
 @pytest.fixture
 def own_server() -> Iterator[FakeServer]:
-    with FakeServer() as server:
+    """It may be stopped, and started again at the same address."""
+    with kept_port() as port, FakeServer(port) as server:
         yield server
 
 
@@ -30,7 +33,7 @@ def own_server() -> Iterator[FakeServer]:
 def opened(
     own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
 ) -> Iterator[Visitor]:
-    with serving(GatewaySettings(url=own_server.url, timeout=20.0)) as gateway:
+    with serving(GatewaySettings(url=own_server.url, timeout=120.0)) as gateway:
         visitor = come(gateway)
         visitor.open(("drawn.png", picture))
         yield visitor
@@ -81,13 +84,17 @@ def test_a_slow_server_is_asked_less_often_than_the_mouse_moves(
     opened: Visitor, own_server: FakeServer
 ) -> None:
     places = [opened.place(x, 250) for x in range(100, 400, 2)] + [opened.place(*STRIPE)]
-    own_server.delay(CLICK.name, 0.5, times=len(places))
+    slow = 0.5
+    own_server.delay(CLICK.name, slow, times=len(places))
+    began = time.monotonic()
     for place in places:
         opened.page.mouse.move(*place)
     opened.saw(*STRIPE)
+    took = time.monotonic() - began
     sent = opened.prompts()
     assert sent[-1]["points"] == [list(STRIPE)]
-    assert 2 <= len(sent) < len(places) / 2
+    # One after the other, however long a busy machine takes to move the mouse.
+    assert 2 <= len(sent) <= took / slow
 
 
 def test_a_click_ends_the_preview_and_is_not_dropped(opened: Visitor) -> None:
@@ -128,7 +135,11 @@ def test_an_object_is_asked_for_once_and_again_if_what_ended_it_is_undone(
 
 
 def is_click(route: Route, points: list[tuple[int, int]]) -> bool:
-    return bool(route.request.post_data_json["points"] == [list(point) for point in points])
+    return is_asked(route.request, points)
+
+
+def is_asked(request: Request, points: list[tuple[int, int]]) -> bool:
+    return bool(request.post_data_json["points"] == [list(point) for point in points])
 
 
 def test_a_server_that_starts_again_gets_the_picture_again(
@@ -165,36 +176,40 @@ def test_a_server_with_another_checkpoint_gets_the_picture_again(
 
 
 def test_a_server_that_is_away_is_said_and_can_be_tried_again(
-    own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
+    opened: Visitor, own_server: FakeServer
 ) -> None:
-    with serving(GatewaySettings(url=own_server.url, timeout=1.0)) as gateway:
-        visitor = come(gateway)
-        visitor.open(("drawn.png", picture))
-        own_server.stop()
-        visitor.page.mouse.click(*visitor.place(*DISC))
-        retry = visitor.page.get_by_role("button", name="Try again")
+    page = opened.page
+    page.route("**/masks", lambda route: route.continue_(url=f"{route.request.url}?timeout=1"))
+    own_server.stop()
+    page.mouse.click(*opened.place(*DISC))
+    retry = page.get_by_role("button", name="Try again")
+
+    def is_said() -> bool:
+        """Whether it is; or have it tried again, for a busy machine may need more than a second."""
         expect(retry).to_be_visible()
-        expect(visitor.status).to_contain_text("the server cannot be reached")
-        own_server.start()
-        for _ in range(60):  # the gateway's gRPC may still be in a pause of its own
-            if retry.is_visible():
-                retry.click()
-            visitor.page.wait_for_timeout(500)
-            if not visitor.page.locator("#objects .score", has_text="…").count():
-                break
-        visitor.answered()
-        assert len(visitor.masks()) == 1
-        expect(retry).to_be_hidden()
+        if "the server cannot be reached" in opened.status.inner_text():
+            return True
+        retry.click()
+        return False
+
+    opened.until(is_said)
+    page.unroute("**/masks")
+    own_server.start()
+    retry.click()
+    opened.answered()
+    assert len(opened.masks()) == 1
+    expect(retry).to_be_hidden()
 
 
 def test_a_gateway_that_is_away_is_said(
     own_server: FakeServer, come: Callable[..., Visitor], picture: bytes
 ) -> None:
-    with serving(GatewaySettings(url=own_server.url)) as gateway:
-        visitor = come(gateway)
-        visitor.open(("drawn.png", picture))
-    visitor.page.mouse.click(*visitor.place(*DISC))
-    expect(visitor.status).to_have_text("The gateway does not answer.")
+    with kept_port() as port:
+        with serving(GatewaySettings(url=own_server.url), port=port) as gateway:
+            visitor = come(gateway)
+            visitor.open(("drawn.png", picture))
+        visitor.page.mouse.click(*visitor.place(*DISC))
+        expect(visitor.status).to_have_text("The gateway does not answer.")
 
 
 def test_what_the_server_refuses_is_said_in_its_words(
@@ -291,9 +306,14 @@ def test_what_was_clicked_is_tried_again_after_a_preview_failed(opened: Visitor)
     opened.page.mouse.click(*opened.place(*DISC))
     expect(opened.status).to_have_text("The gateway does not answer.")
     opened.press("n")
-    sent = len(opened.prompts())
     opened.page.mouse.move(*opened.place(*STRIPE))
-    opened.until(lambda: len(opened.prompts()) > sent)
+
+    def has_failed(request: Request) -> bool:
+        """Whether it is the preview, of which this pixel is the only one, and has failed."""
+        is_preview = request.url.endswith("/masks") and is_asked(request, [STRIPE])
+        return is_preview and request.failure is not None
+
+    opened.until(lambda: any(map(has_failed, opened.requests)))
     expect(opened.page.locator("#retry")).to_be_visible()
     opened.page.unroute("**/masks")
     opened.page.locator("#retry").click()
@@ -314,6 +334,7 @@ def test_a_reload_while_a_picture_is_sent_loses_nothing(
     visitor.page.mouse.click(*visitor.place(*DISC))
     expect(visitor.page.locator("#objects li")).to_have_count(1)
     visitor.stored("files", 1)
+    visitor.stored("work", 1)
     visitor.page.unroute("**/v1/images")
     visitor.visit()
     visitor.answered()

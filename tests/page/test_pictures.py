@@ -104,6 +104,8 @@ def test_work_on_several_pictures_survives_a_reload(visitor: Visitor, picture: b
     visitor.press("1")
     visitor.answered()
     before = visitor.annotations(everything=True)
+    visitor.stored("files", 3)
+    visitor.kept(2)
 
     visitor.visit()
     visitor.opened()
@@ -124,6 +126,7 @@ def test_work_on_several_pictures_survives_a_reload(visitor: Visitor, picture: b
         page.get_by_role("button", name=f"Close {name}").click(force=True)
     expect(page.locator("#strip")).to_be_hidden()
     visitor.opened()
+    visitor.stored("files", 1)
     visitor.visit()
     visitor.opened()
     assert len(visitor.masks()) == 1
@@ -136,6 +139,8 @@ def test_pictures_of_two_tabs_are_kept_apart(visitor: Visitor, picture: bytes) -
     visitor.click(*DISC)
     other.click(240, 65)
     other.click(350, 160)
+    other.stored("files", 2)
+    other.kept(2)
     other.visit()
     other.opened()
     images = {
@@ -151,6 +156,7 @@ def test_two_tabs_on_one_picture_lose_nothing(visitor: Visitor, picture: bytes) 
     visitor.click(*DISC)
     visitor.press("n")
     visitor.kept(1)
+    visitor.stored("files", 1)
     other = Visitor(visitor.page.context.new_page(), visitor.address)
     other.opened()
     for count, one, place in [(2, visitor, BOX), (3, other, STRIPE), (4, visitor, GROUND)]:
@@ -189,6 +195,7 @@ def test_a_picture_that_another_tab_has_closed_is_kept_if_work_goes_on(
     other.opened()
     other.page.get_by_role("button", name="Close first.png").click(force=True)
     other.stored("files", 1)
+    other.stored("work", 0)
     visitor.press("n")
     visitor.click(*BOX)
     visitor.kept(2)
@@ -336,7 +343,11 @@ def test_what_is_no_picture_is_said(visitor: Visitor, picture: bytes) -> None:
     visitor.page.locator("#files").set_input_files(
         [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
     )
-    expect(visitor.status).to_have_text("broken.png: this browser cannot show it.")
+    # It stays, though the next one is opened and sent.
+    notice = visitor.page.locator("#notice-text")
+    expect(notice).to_have_text("broken.png: this browser cannot show it.")
+    visitor.opened()
+    expect(notice).to_be_visible()
     expect(visitor.page.locator(".thumb")).to_have_count(2)
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("drawn.png"))
     visitor.click(*DISC)
@@ -372,6 +383,7 @@ def test_it_begins_with_the_operators_example(
             visitor.opened()
             expect(visitor.page.locator("#pictures li")).to_have_count(1)
             expect(visitor.stage).to_have_attribute("aria-label", re.compile("a photo ä.png"))
+            visitor.stored("files", 1)
         assert not visitor.page.url.endswith("#example")
 
 

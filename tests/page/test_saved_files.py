@@ -168,6 +168,7 @@ def test_what_cannot_be_decoded_is_left_out_and_named(visitor: Visitor, picture:
     visitor.stored("files", 4)
     visitor.press("PageUp")
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("^3.png"))
+    visitor.stored("settings", 1)
     visitor.page.evaluate(BREAK, "4.png")
 
     # Sizes are kept with the work, so masks of all are saved without a look at the pictures.

@@ -8,7 +8,7 @@ import { api, ask, failed, lane } from "./requests.js";
 import { show, stage } from "./screen.js";
 import { stopSearch } from "./searches.js";
 import { session } from "./session.js";
-import { complain, during, say } from "./status.js";
+import { complain, during, messageOf, note, say } from "./status.js";
 
 /** @param {import("./opening.js").Found[]} found */
 export async function add(found) {
@@ -43,10 +43,13 @@ export async function open(key) {
     bitmap = await during(picture.decode());
   } catch (error) {
     // One that cannot be shown is not kept, unless there is work on it.
-    if (!picture.history.state.items.length) await close(key);
+    const kept = picture.history.state.items.length > 0;
+    if (!kept) await close(key);
     else if (picture === session.wanted) session.wanted = session.current;
     show();
-    complain(error);
+    // Where another is open in its place, the line tells of that one, sooner or later.
+    if (kept || !session.wanted) complain(error);
+    else note(messageOf(error));
     return;
   }
   if (picture !== session.wanted) {

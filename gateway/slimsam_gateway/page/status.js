@@ -47,10 +47,15 @@ export function say(text) {
  * @param {() => void} [action] what can be tried again.
  */
 export function complain(error, action) {
-  say(error instanceof Error ? error.message : String(error));
+  say(messageOf(error));
   line.className = "problem";
   again = action ?? null;
   retry.hidden = !action;
+}
+
+/** @param {unknown} error */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /**
