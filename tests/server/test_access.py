@@ -84,7 +84,7 @@ def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def mutual(
 def test_tls(tls: str, files: Files, connect: Any) -> None:
     sam = connect(tls, timeout=60, tls=Tls(root_certificates=files.root))
     with pytest.raises(ModelNotReadyError, match="slimsam_encoder"):  # so the server has answered
-        sam.wait_until_ready(0)
+        sam.embed(data.coffee())
 
 
 @pytest.mark.parametrize("ssl", ["other root", True])
