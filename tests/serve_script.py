@@ -18,6 +18,11 @@ from slimsam_server.tritonserver import environment, wheel_directory
 
 SERVE: Final = Path(__file__).parents[1] / "docker" / "serve.sh"
 BIN: Final = Path(sys.executable).parent
+WRAPPER: Final = """\
+#!/bin/sh
+while [ -e {} ]; do sleep 0.05; done
+exec {} --backend-directory={} "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Serving:
         raise AssertionError(f"ended with status {self.process.wait()}")
 
 
+def hold(directory: Path) -> Path:
+    """While there is this file, no tritonserver of the directory begins to start."""
+    return directory / "hold"
+
+
 def programs(directory: Path) -> Path:
     """Make a directory for PATH with a tritonserver that knows where the stand-ins are."""
     wrapper = directory / "bin" / "tritonserver"
@@ -54,7 +64,7 @@ def programs(directory: Path) -> Path:
         backends = assemble(directory / "backends")
         wrapper.parent.mkdir(exist_ok=True)
         binary = wheel_directory() / "bin" / "tritonserver"
-        wrapper.write_text(f'#!/bin/sh\nexec {binary} --backend-directory={backends} "$@"\n')
+        wrapper.write_text(WRAPPER.format(hold(directory), binary, backends))
         wrapper.chmod(0o755)
     return wrapper.parent
 
