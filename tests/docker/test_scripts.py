@@ -195,7 +195,7 @@ def test_the_cpu_image_rebuilds_serves_and_is_checked(
     url = ready.split()[2].rstrip(",")
     assert health(url).returncode == 0
     server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=20) == 0
+    assert server.wait(timeout=120) == 0
     after = health(url)
     assert after.returncode == 1 and after.stdout.startswith("unhealthy: ")
 
