@@ -207,9 +207,10 @@ def moto() -> Iterator[int]:
     require("moto", "boto3", "s3fs", "slimsam_server")
     from batch_runs import ENVIRONMENT, make_bucket, wait_for
 
-    from slimsam_server.ports import free_port
+    from slimsam_server.ports import hold_free_port
 
-    port = free_port()
+    held = hold_free_port()
+    port = held.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-p", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT},
@@ -221,6 +222,7 @@ def moto() -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+        held.close()
 
 
 @pytest.fixture(scope="session")

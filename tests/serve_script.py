@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from slimsam_server.backend_directory import assemble
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 from slimsam_server.processes import children
 from slimsam_server.tritonserver import environment, wheel_directory
 
@@ -90,7 +90,9 @@ def serving(
         command: what starts it.
         settings: further variables.
     """
-    port = port or free_port()
+    held = [hold_free_port() for _ in range(2)]
+    free = [each.getsockname()[1] for each in held]
+    port = port or free[0]
     variables = {
         **environment(2),
         "SLIMSAM_MODELS": str(repository),
@@ -104,7 +106,7 @@ def serving(
     process = subprocess.Popen(
         [
             *(*command, *flags, f"--grpc-address={host}", f"--grpc-port={port}"),
-            *(f"--metrics-address={host}", f"--metrics-port={free_port()}"),
+            *(f"--metrics-address={host}", f"--metrics-port={free[1]}"),
         ],
         env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
@@ -123,3 +125,5 @@ def serving(
             reader.join(60)
         assert process.stdout is not None
         process.stdout.close()
+        for each in held:
+            each.close()

@@ -16,7 +16,7 @@ from skimage import data
 
 from slimsam_client import AccessDeniedError, ModelNotReadyError, ServerUnavailableError, Tls
 from slimsam_server.backend_directory import assemble
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 from slimsam_server.tritonserver import environment, wheel_directory
 
 CLICK: dict[str, Any] = {"points": [(300, 200)]}
@@ -55,7 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @contextlib.contextmanager
 def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str]:
     """Serve with more flags than the embedded server has; give its address once it listens."""
-    port = free_port()
+    held = hold_free_port()
+    port = held.getsockname()[1]
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(
             [
@@ -85,6 +86,7 @@ def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str
     finally:
         server.terminate()
         server.wait(120)
+        held.close()
 
 
 @pytest.fixture(scope="module")

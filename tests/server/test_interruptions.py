@@ -17,7 +17,6 @@ from skimage import data
 from slimsam_client import AsyncSlimSam, Prediction, ServerUnavailableError, SlimSam
 from slimsam_client.contract import ENCODER
 from slimsam_server import EmbeddedServer
-from slimsam_server.ports import free_port
 
 TIMEOUT = 120.0
 CLICK = [(300, 200)]
@@ -26,8 +25,8 @@ TRIES = 10
 
 @pytest.fixture(scope="module")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
-    """On a port of its own, so that it comes back at the same address."""
-    with EmbeddedServer(demo_repository, grpc_port=free_port()) as running:
+    """Of its own: it is restarted."""
+    with EmbeddedServer(demo_repository) as running:
         yield running
 
 

@@ -378,6 +378,17 @@ def test_a_temporary_directory_without_room(start: Serve, temporary: Path) -> No
     assert error.count("\n") == 1 and not list(temporary.iterdir())
 
 
+def test_a_port_that_is_held_is_given_to_nobody_and_a_server_listens_there() -> None:
+    with ports.hold_free_port() as held:
+        address = held.getsockname()
+        for _ in range(2):  # before it has listened, and after
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(address)
+            with socket.create_server(address):  # which sets SO_REUSEADDR
+                assert ports.listens("{}:{}".format(*address))
+            assert not ports.listens("{}:{}".format(*address))
+
+
 @pytest.mark.parametrize("ephemeral", ["20000 60999\n", "1024 65535\n", "", None])
 def test_a_free_port_is_none_that_the_kernel_gives_to_connections(
     ephemeral: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
