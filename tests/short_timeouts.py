@@ -1,4 +1,4 @@
-"""Requests that fail for another reason than their short timeout, on a machine that may stand still."""
+"""Requests that fail by themselves within a short timeout, on a machine that may stand still."""
 
 from __future__ import annotations
 

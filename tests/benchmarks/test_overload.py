@@ -25,7 +25,6 @@ from benchmarks.overload.users import PATIENCE, Outcomes, Run, lone
 from slimsam_client.testing import FakeServer
 from slimsam_client.transport.exchange import Rpc
 
-
 TRIES = 3
 
 

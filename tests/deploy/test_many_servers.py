@@ -96,8 +96,8 @@ def shares(
 ) -> list[float]:
     """Click from several threads; give what each server had of it, as a part of an equal share.
 
-    Connections are renewed meanwhile: on a busy machine a server may be without one for a while, and
-    is tried again.
+    Connections are renewed meanwhile. On a busy machine a server may be without one for a while:
+    then all is done again.
     """
     before = [clicks_of(server) for server in servers]
     with ThreadPoolExecutor(4) as threads:

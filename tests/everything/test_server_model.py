@@ -39,7 +39,7 @@ SETTINGS = GenerateSettings(
     points_per_side=5, points_per_batch=20, pred_iou_thresh=0.75, stability_score_thresh=0.85
 )
 FINE = GenerateSettings(points_per_side=180, pred_iou_thresh=0.75, stability_score_thresh=0.85)
-"""Nearly as many points as a request may have: no machine has found all of them before a few clicks."""
+"""Nearly as many points as a request may have: no machine has all of them before a few clicks."""
 
 
 SMALL = GenerateSettings(points_per_side=3, pred_iou_thresh=0.7, stability_score_thresh=0.8)
