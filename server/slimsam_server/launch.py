@@ -33,8 +33,8 @@ class EmbeddedServer:
     Args:
         model_repository: the directory.
         target: "openvino", "torchscript", "onnxruntime" or "torch_aoti".
-        grpc_port: 0 takes a free one, which a server that is started again keeps: as long as there is
-            this object, nobody else is given it.
+        grpc_port: 0 takes a free one, which a server that is started again keeps. As long as there
+            is this object, nobody else is given it.
         metrics_port: the same.
         verbose: Triton's log goes to standard error instead of a file.
         allow_shared_memory: clients may register shared memory (`SlimSam(shared_memory=True)`). It
