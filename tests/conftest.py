@@ -87,9 +87,7 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
         line = ["make", ".promtool/ready"]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0:
-            pytest.skip(
-                f"promtool is not installed, nor Debian's package to be had: {done.stderr}"
-            )
+            pytest.skip(f"promtool is not installed, nor Debian's package to be had: {done.stderr}")
 
     built_once(tmp_path_factory, "promtool", fetch)  # by one of the processes that run tests
     return str(ROOT / ".promtool/usr/bin/promtool")
