@@ -60,9 +60,9 @@ def report(sam: SlimSam, settings: GenerateSettings, points: int) -> None:
     click()
     idle = [click() for _ in range(20)]
     alone = everything()
-    busy = []
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(everything)
+        busy = [click()]
         while not running.done():
             busy.append(click())
     print(

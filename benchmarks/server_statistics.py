@@ -10,7 +10,7 @@ import tritonclient.grpc as triton
 
 STAGES: Final = ("queue", "compute_input", "compute_infer", "compute_output")
 """Of a request in a model, in Triton's words."""
-PATIENCE_SECONDS: Final = 10
+PATIENCE_SECONDS: Final = 60
 """Triton counts a request a little after its answer has left."""
 
 
@@ -61,19 +61,23 @@ def read_statistics(client: triton.InferenceServerClient) -> Statistics:
 def read_change(
     client: triton.InferenceServerClient, earlier: Statistics, model: str, requests: int
 ) -> Statistics:
-    """Read what has changed, as soon as a model has counted so many requests.
+    """Read what has changed, once a model has counted so many requests and all counts stand still.
 
     Returns:
         The models that had requests. The one waited for may have counted fewer, or more.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    before: Statistics = {}
     while True:
         change = {
             name: statistics.since(earlier[name])
             for name, statistics in read_statistics(client).items()
         }
-        if change[model].requests >= requests or time.monotonic() > deadline:
+        # A model that another has asked may count after it.
+        counted = change[model].requests >= requests and change == before
+        if counted or time.monotonic() > deadline:
             return {name: found for name, found in change.items() if found.requests}
+        before = change
         time.sleep(0.1)
 
 

@@ -65,12 +65,19 @@ def kept_mask_bytes(server: EmbeddedServer, client: Any) -> float:
         found = re.search(rf'^{name}{{kind="mask"}} (\S+)$', text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    # What is published is at most a second old, and the oldest mask's age tells when it was.
-    before = published("slimsam_cache_oldest_seconds")
-    deadline = time.monotonic() + PUBLISHED_SECONDS
-    while published("slimsam_cache_oldest_seconds") == before:
-        assert time.monotonic() < deadline, f"the oldest mask's age stays {before}: is there none?"
-        with contextlib.suppress(triton.InferenceServerException):
-            click(client, "0" * 64, points=[[1, 1]])
-        time.sleep(0.1)
-    return published("slimsam_cache_bytes")
+    def published_anew() -> float:
+        # What is published is at most a second old, and the oldest mask's age tells when it was.
+        before = published("slimsam_cache_oldest_seconds")
+        deadline = time.monotonic() + PUBLISHED_SECONDS
+        while published("slimsam_cache_oldest_seconds") == before:
+            assert time.monotonic() < deadline, f"the oldest mask's age stays {before}"
+            with contextlib.suppress(triton.InferenceServerException):
+                click(client, "0" * 64, points=[[1, 1]])
+            time.sleep(0.1)
+        return published("slimsam_cache_bytes")
+
+    # Of the model's two instances one may have looked before, and publish what it saw after.
+    found = published_anew()
+    while found != (found := published_anew()):
+        pass
+    return found

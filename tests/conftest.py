@@ -77,13 +77,19 @@ def reference_answers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def promtool() -> str:
+def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Prometheus's own, from the PATH, or out of Debian's package, which is fetched once."""
     if found := shutil.which("promtool"):
         return found
-    done = subprocess.run(["make", ".promtool/ready"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"promtool is not installed, nor Debian's package to be had: {done.stderr}")
+    from shared_builds import built_once
+
+    def fetch(_: Path) -> None:
+        line = ["make", ".promtool/ready"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"promtool is not installed, nor Debian's package to be had: {done.stderr}")
+
+    built_once(tmp_path_factory, "promtool", fetch)  # by one of the processes that run tests
     return str(ROOT / ".promtool/usr/bin/promtool")
 
 
@@ -199,9 +205,10 @@ def moto() -> Iterator[int]:
     require("moto", "boto3", "s3fs", "slimsam_server")
     from batch_runs import ENVIRONMENT, make_bucket, wait_for
 
-    from slimsam_server.ports import free_port
+    from slimsam_server.ports import hold_free_port
 
-    port = free_port()
+    held = hold_free_port()
+    port = held.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-p", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT},
@@ -213,6 +220,7 @@ def moto() -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+        held.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import tritonclient.grpc as triton
+
+COUNTED_SECONDS: Final = 60
+"""Within which Triton has counted what it has answered, however busy the machine is."""
 
 
 def counts(url: str, model: str) -> tuple[int, int]:
@@ -14,10 +18,19 @@ def counts(url: str, model: str) -> tuple[int, int]:
         return found.inference_count, found.execution_count
 
 
-def settled_counts(url: str, model: str) -> tuple[int, int]:
-    """Give the same once they stand still, for a server that nobody asks meanwhile."""
+def settled_counts(url: str, model: str, least: int = 0) -> tuple[int, int]:
+    """Give the same once they stand still, for a server that nobody asks meanwhile.
+
+    Args:
+        url: host:port of the server.
+        model: its name.
+        least: inferences that have been answered, and so will be counted: they are waited for.
+    """
+    deadline = time.monotonic() + COUNTED_SECONDS
     before = None
-    while before != (found := counts(url, model)):
+    while before != (found := counts(url, model)) or (
+        found[0] < least and time.monotonic() < deadline
+    ):
         before = found
         time.sleep(0.3)
     return found

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from slimsam_server.backend_directory import assemble
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 from slimsam_server.processes import children
 from slimsam_server.tritonserver import environment, wheel_directory
 
 SERVE: Final = Path(__file__).parents[1] / "docker" / "serve.sh"
 BIN: Final = Path(sys.executable).parent
+WRAPPER: Final = """\
+#!/bin/sh
+while [ -e {} ]; do sleep 0.05; done
+exec {} --backend-directory={} "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Serving:
         raise AssertionError(f"ended with status {self.process.wait()}")
 
 
+def hold(directory: Path) -> Path:
+    """While there is this file, no tritonserver of the directory begins to start."""
+    return directory / "hold"
+
+
 def programs(directory: Path) -> Path:
     """Make a directory for PATH with a tritonserver that knows where the stand-ins are."""
     wrapper = directory / "bin" / "tritonserver"
@@ -54,7 +64,7 @@ def programs(directory: Path) -> Path:
         backends = assemble(directory / "backends")
         wrapper.parent.mkdir(exist_ok=True)
         binary = wheel_directory() / "bin" / "tritonserver"
-        wrapper.write_text(f'#!/bin/sh\nexec {binary} --backend-directory={backends} "$@"\n')
+        wrapper.write_text(WRAPPER.format(hold(directory), binary, backends))
         wrapper.chmod(0o755)
     return wrapper.parent
 
@@ -80,7 +90,9 @@ def serving(
         command: what starts it.
         settings: further variables.
     """
-    port = port or free_port()
+    held = [hold_free_port() for _ in range(2)]
+    free = [each.getsockname()[1] for each in held]
+    port = port or free[0]
     variables = {
         **environment(2),
         "SLIMSAM_MODELS": str(repository),
@@ -94,7 +106,7 @@ def serving(
     process = subprocess.Popen(
         [
             *(*command, *flags, f"--grpc-address={host}", f"--grpc-port={port}"),
-            *(f"--metrics-address={host}", f"--metrics-port={free_port()}"),
+            *(f"--metrics-address={host}", f"--metrics-port={free[1]}"),
         ],
         env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
@@ -113,3 +125,5 @@ def serving(
             reader.join(60)
         assert process.stdout is not None
         process.stdout.close()
+        for each in held:
+            each.close()

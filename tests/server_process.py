@@ -7,8 +7,11 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Final
 
 from slimsam_server.processes import children, is_alive
+
+GONE_SECONDS: Final = 120
 
 
 def shared_memory(temporary: Path) -> set[str]:
@@ -32,8 +35,9 @@ def descendants(pid: int) -> list[int]:
     return found + [pid for child in found for pid in descendants(child)]
 
 
-def wait_until_gone(pids: list[int], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
+def wait_until_gone(pids: list[int]) -> bool:
+    """Wait for processes to end, for long: one that was killed gives its memory back before."""
+    deadline = time.monotonic() + GONE_SECONDS
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not any(map(is_alive, pids))

@@ -58,7 +58,7 @@ def make_known(url: str, way: Way) -> list[Known]:
 
 
 def closed_loop(url: str, way: Way, known: list[Known], level: Level, seconds: float) -> Run:
-    """Let users click for some seconds, and wait for their last answers.
+    """Let users click for some seconds, each once at least, and wait for their last answers.
 
     All of them are counted, over the time until the last one: most of it the server has enough to
     do, whichever way they click.
@@ -84,7 +84,7 @@ def closed_loop(url: str, way: Way, known: list[Known], level: Level, seconds: f
             nonlocal misses
             points = random_points(POINTS, seed=user)
             for turn in count():
-                if time.perf_counter() >= began + seconds:
+                if turn and time.perf_counter() >= began + seconds:
                     return
                 with lock:
                     is_miss = next(numbers) * (100 - level.hits) % 100 < 100 - level.hits

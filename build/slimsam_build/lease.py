@@ -99,19 +99,22 @@ class Lease:
         return found is not None and found.number == self._number and not found.free
 
     def _acquire(self) -> None:
-        seen, since, told = self._look(), time.monotonic(), False
+        pause = min(1.0, self._seconds / RENEWALS)
+        seen, unchanged, told = self._look(), 0, False
         while True:
             found = self._look()
-            if found != seen:
-                seen, since = found, time.monotonic()
-            dead = time.monotonic() - since >= self._seconds
+            unchanged = unchanged + 1 if found == seen else 0
+            seen = found
+            # Looks are counted, and not the time between them: a machine that stood still has let
+            # none of its holders renew meanwhile.
+            dead = unchanged * pause > self._seconds
             if found is None or found.free or dead:
                 if self._take(1 if found is None else found.number + 1):
                     return
             elif not told:
                 told = True
                 self._waits(f"{self._file(found.number)} is held; waiting for its end")
-            time.sleep(min(1.0, self._seconds / RENEWALS))
+            time.sleep(pause)
 
     def _take(self, number: int) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from slimsam_server.errors import ServerError
 from slimsam_server.model_config import loaded_models, model_config_name
 from slimsam_server.native_backends import check_backends
 from slimsam_server.parity import check_parity
-from slimsam_server.ports import HOST, as_port, check_port, free_port
+from slimsam_server.ports import HOST, as_port, check_port, hold_free_port
 from slimsam_server.probe import probe
 from slimsam_server.temporary_directory import TemporaryDirectory
 from slimsam_server.triton_process import TritonProcess
@@ -32,7 +33,8 @@ class EmbeddedServer:
     Args:
         model_repository: the directory.
         target: "openvino", "torchscript", "onnxruntime" or "torch_aoti".
-        grpc_port: 0 takes a free one, which a server that is started again keeps.
+        grpc_port: 0 takes a free one, which a server that is started again keeps. As long as there
+            is this object, nobody else is given it.
         metrics_port: the same.
         verbose: Triton's log goes to standard error instead of a file.
         allow_shared_memory: clients may register shared memory (`SlimSam(shared_memory=True)`). It
@@ -108,7 +110,7 @@ class EmbeddedServer:
         checks.check_interpreter(self.target if self.backends is None else None)
         for port, purpose in zip(self._ports, ("grpc", "metrics"), strict=True):
             check_port(port, purpose)
-        grpc_port, metrics_port = (port or free_port() for port in self._ports)
+        grpc_port, metrics_port = (port or self._hold_port() for port in self._ports)
         self._ports = (grpc_port, metrics_port)
         self.grpc_url = f"{HOST}:{grpc_port}"
         self.metrics_url = f"http://{HOST}:{metrics_port}/metrics"
@@ -120,6 +122,13 @@ class EmbeddedServer:
         except BaseException:
             self.stop()
             raise
+
+    def _hold_port(self) -> int:
+        """Keep a port, while models are loaded and from one start to the next, too."""
+        held = hold_free_port()
+        weakref.finalize(self, held.close)
+        port: int = held.getsockname()[1]
+        return port
 
     def _launch(self, grpc_port: int, metrics_port: int) -> TritonProcess:
         config_name = model_config_name(self.repository, self.target)

@@ -45,15 +45,27 @@ def free_port() -> int:
     The kernel gives those of its ephemeral range to every connection, and to whoever asks for any,
     so it is below them if there is room.
     """
+    with hold_free_port() as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
+def hold_free_port() -> socket.socket:
+    """Bind such a port, so that nobody else is given it until the socket is closed.
+
+    A server that sets SO_REUSEADDR, as Triton does, can listen there all the same (socket(7)).
+    """
     tries = random.SystemRandom().choices(range(LEAST_PORT, _first_ephemeral()) or [0], k=TRIES)
     for port in (*tries, 0):
-        with socket.socket() as probe_socket:
-            try:
-                probe_socket.bind((HOST, port))
-            except OSError:
-                continue
-            free: int = probe_socket.getsockname()[1]
-            return free
+        held = socket.socket()
+        try:
+            held.bind((HOST, port))
+        except OSError:
+            held.close()
+            continue
+        # Not before: else two could hold the same one.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return held
     raise ServerError(f"expected a free port on {HOST}, got none; end what listens on so many")
 
 

@@ -38,4 +38,4 @@ def test_the_records_are_those_of_numpy(
         assert len(expected) >= 3
         check_same(sam.generate(image, settings, on_server=True), expected)
         # 49 points of the picture, 9 of each crop; and those whose masks stay.
-        assert settled_counts(server.grpc_url, DECODED_MASKS.name)[0] >= 4 + 4
+        assert settled_counts(server.grpc_url, DECODED_MASKS.name, 4 + 4)[0] >= 4 + 4

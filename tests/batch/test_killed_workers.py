@@ -20,7 +20,6 @@ from batch_runs import Workers, bucket, draw_pictures, environment, kill_in_the_
 from failing_store import failing_store
 
 from slimsam_server import EmbeddedServer
-from slimsam_server.ports import free_port
 
 FULL = bool(os.environ.get("SLIMSAM_FULL_BATCH"))
 SHARDS = 40
@@ -33,8 +32,8 @@ EVERYTHING = (
 
 @pytest.fixture(scope="module")
 def server(demo_repository: Path) -> Iterator[EmbeddedServer]:
-    """On a port of its own, so that it comes back at the same address."""
-    with EmbeddedServer(demo_repository, grpc_port=free_port()) as running:
+    """Of its own: it is restarted."""
+    with EmbeddedServer(demo_repository) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from failing_store import failing_store
 from slimsam_client.batch.claims import Claim, Claims
 from slimsam_client.batch.object_store import ObjectStore
 from slimsam_client.testing import FakeServer
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 
 WEED = Path(sys.executable).parent / "weed"
 pytestmark = [
@@ -32,13 +32,12 @@ pytestmark = [
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A port at which SeaweedFS speaks S3, with the bucket `bucket`."""
     folder = tmp_path_factory.mktemp("weed")
-    ports = {
-        name: free_port()
-        for name in (
-            "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
-            "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.iceberg", "s3.port.lance",
-        )
-    }  # fmt: skip
+    names = (
+        "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
+        "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.iceberg", "s3.port.lance",
+    )  # fmt: skip
+    held = [hold_free_port() for _ in names]
+    ports = {name: each.getsockname()[1] for name, each in zip(names, held, strict=True)}
     line = [
         str(WEED), "server", "-s3", "-s3.iam=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-dir={folder}", "-volume.max=8", "-master.volumeSizeLimitMB=64",
@@ -53,6 +52,8 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+        for each in held:
+            each.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

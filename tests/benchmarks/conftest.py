@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -37,7 +38,8 @@ def run_benchmark(
     @contextmanager
     def lent(checkpoint: Checkpoint, target: str = "openvino") -> Iterator[Path]:
         assert target == "openvino"
-        yield shutil.copytree(demo_repository, tmp_path / "lent", symlinks=True)
+        place = Path(tempfile.mkdtemp(dir=tmp_path)) / "lent"
+        yield shutil.copytree(demo_repository, place, symlinks=True)
 
     def run(name: str, *options: object, status: int = 0) -> str:
         module = importlib.import_module(main_module(f"benchmarks.{name}"))

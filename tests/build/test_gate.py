@@ -87,7 +87,8 @@ class Changed(Decoder):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        self.output_tokens += 0.2 * torch.randn(self.output_tokens.shape)
+        random = torch.Generator().manual_seed(0)
+        self.output_tokens += 0.2 * torch.randn(self.output_tokens.shape, generator=random)
 
 
 class NotANumber(Decoder):

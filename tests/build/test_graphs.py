@@ -125,7 +125,7 @@ def test_absent_points_change_nothing(
     masks, scores = decoder.decode(embeddings, **wire)
     for absent in (1, 4, 60):
         padded = dict(wire)
-        junk = torch.rand(1, 3, absent, 2) * 1e6
+        junk = torch.from_numpy(rng.uniform(0, 1e6, (1, 3, absent, 2)).astype(np.float32))
         padded["point_coords"] = torch.cat([wire["point_coords"], junk], dim=2)
         kinds = torch.full((1, 3, absent), ABSENT, dtype=torch.int32)
         padded["point_labels"] = torch.cat([wire["point_labels"], kinds], dim=2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +56,7 @@ def test_one_after_the_other(tmp_path: Path) -> None:
 HOLD_FOR_EVER = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from slimsam_build.lease import Lease
 with Lease(Path(sys.argv[1]), float(sys.argv[2]), lambda: print("lost", flush=True)):
     print("held", flush=True)
@@ -91,6 +94,26 @@ def test_who_stood_still_learns_that_it_was_taken_over(
         assert lease.is_held()
     holder.kill()
     holder.communicate()
+
+
+def test_who_waits_and_stood_still_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock has gone on, and on the same machine nobody could renew."""
+    naps: list[float] = []
+    clock = itertools.count(step=2 * LONG)
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 5:
+            holder.__exit__(None, None, None)
+
+    held_still = SimpleNamespace(monotonic=lambda: next(clock), sleep=sleep)
+    monkeypatch.setattr("slimsam_build.lease.time", held_still)
+    holder = Lease(tmp_path / "lease", LONG, never)
+    holder.__enter__()
+    with Lease(tmp_path / "lease", LONG, never):
+        assert len(naps) == 5
 
 
 def test_a_slow_taker_of_an_old_number_takes_nothing(tmp_path: Path) -> None:

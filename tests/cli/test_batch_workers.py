@@ -158,6 +158,19 @@ def test_a_claim_is_one_worker_s_as_long_as_it_gives_signs(store: Store, clock: 
     assert one.take(3) == Claim(3, 2)  # at once
 
 
+def test_who_has_not_looked_since_takes_no_claim_away(store: Store, clock: Clock) -> None:
+    """As one that had a shard of its own, or stood still."""
+    one, other = Claims(store, "one", 10), Claims(store, "other", 10)
+    claim = one.take(0)
+    assert claim is not None
+    other.look()
+    clock.now += 60
+    assert one.beat(claim)
+    assert other.take(0) is None
+    other.look()
+    assert other.take(0) is None
+
+
 def test_a_store_whose_answer_was_lost_has_the_claim(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,7 +187,7 @@ def test_busy_is_healthy_where_that_is_allowed(main: Main) -> None:
 
 
 def test_broken_and_away_are_not_busy(main: Main) -> None:
-    quick = ("health", "--quick", "--timeout", "1", "--allow-busy", "--url")
+    quick = ("health", "--quick", "--timeout", "30", "--allow-busy", "--url")
     with FakeServer() as server:
         server.fail("slimsam", grpc.StatusCode.INTERNAL, "Stub process is not healthy", times=9)
         status, out, _ = main(*quick, server.url)

@@ -62,6 +62,11 @@ def test_a_request_under_way(
     assert not [path for path in tmp_path.glob("out/*") if path.is_file()]
 
 
+def sleeps(pid: int) -> bool:
+    """Whether a process waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def test_a_pipe_that_nothing_comes_through(process: Process, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
@@ -70,4 +75,6 @@ def test_a_pipe_that_nothing_comes_through(process: Process, tmp_path: Path) -> 
         with pipe.open("wb"):  # waits until the command opens it
             # A signal between Python's last look and its read would wait for the read's end.
             time.sleep(1)
+            while not sleeps(running.pid):
+                time.sleep(0.1)
             interrupt(running)

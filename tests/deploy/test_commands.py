@@ -20,7 +20,7 @@ import pytest
 import yaml
 from envoy_edge import Authorities, edge
 from helm_chart import PROFILES, ROOT, Object, container, one, pod_of, render
-from serve_script import BIN, Serving, programs, serving
+from serve_script import BIN, Serving, hold, programs, serving
 from server_process import first_stub
 
 from slimsam_client import SlimSam
@@ -118,6 +118,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory, demo_repository: Path) -> Pod:
 
 @pytest.fixture(scope="module")
 def server(pod: Pod, stack: ExitStack) -> Serving:
+    hold(pod.directory).touch()
     script, *flags = pod.command("server")
     settings = pod.environment("server")
     running = stack.enter_context(
@@ -127,8 +128,11 @@ def server(pod: Pod, stack: ExitStack) -> Serving:
         )
     )  # fmt: skip
     # A server that starts is neither ready nor alive, and the startup probe waits for it.
-    for probe in PROBES:
-        assert pod.probe("server", probe, dict(running.environment)).returncode == 1
+    try:
+        for probe in PROBES:
+            assert pod.probe("server", probe, dict(running.environment)).returncode == 1
+    finally:
+        hold(pod.directory).unlink()
     running.wait_until_ready()
     return running
 

@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from slimsam_server import ServerError
 from slimsam_server.backend_directory import assemble
 from slimsam_server.container import ContainerServer
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 from slimsam_server.processes import children
 from slimsam_server.tritonserver import environment, wheel_directory
 
@@ -195,7 +195,7 @@ def test_the_cpu_image_rebuilds_serves_and_is_checked(
     url = ready.split()[2].rstrip(",")
     assert health(url).returncode == 0
     server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=20) == 0
+    assert server.wait(timeout=120) == 0
     after = health(url)
     assert after.returncode == 1 and after.stdout.startswith("unhealthy: ")
 
@@ -239,11 +239,19 @@ def regions(prefix: str) -> list[Path]:
     return list(Path("/dev/shm").glob(f"{prefix}*"))
 
 
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    """Two that nobody else is given."""
+    with hold_free_port() as one, hold_free_port() as other:
+        yield [held.getsockname()[1] for held in (one, other)]
+
+
 def test_the_production_line_starts_a_real_tritonserver_again(
     image: Path,
     demo_repository: Path,
     tmp_path: Path,
     certificates: dict[str, Path],
+    ports: list[int],
     processes: list[subprocess.Popen[str]],
 ) -> None:
     """NVIDIA's image brings backends; here the wheel's binary is told where the stand-ins are."""
@@ -253,7 +261,6 @@ def test_the_production_line_starts_a_real_tritonserver_again(
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\nexec {binary} --backend-directory={backends} "$@"\n')
     wrapper.chmod(0o755)
-    ports = free_port(), free_port()
     url = f"127.0.0.1:{ports[0]}"
     root, pair, own = (certificates[name] for name in ("root", "server", "client"))
     settings = {**environment(2), "SLIMSAM_MODELS": str(demo_repository)}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from envoy_edge import Authorities, Edge, edge
 from poison import Poison
+from short_timeouts import assert_fails
 
 from slimsam_client import ServerUnavailableError, SlimSam
 from slimsam_client.contract import ENCODER
@@ -42,8 +43,11 @@ def test_a_server_that_ends(before: Edge, authorities: Authorities, fake: FakeSe
             poison.end()
         assert len(fake.requests) == 2
         fake.stop()
-        with pytest.raises(ServerUnavailableError, match="nothing answers; .*connection failure"):
-            sam.with_options(timeout=1).embed(IMAGE)
+        assert_fails(
+            lambda seconds: sam.with_options(timeout=seconds).embed(IMAGE),
+            ServerUnavailableError,
+            "nothing answers; .*connection failure",
+        )
         assert not sam.ready()
         with pytest.raises(ServerUnavailableError, match="nothing answers"):
             sam.wait_until_ready(0.1)

@@ -93,10 +93,14 @@ def test_everything_modes_process_receives_no_logits(
     models = (DECODED_MASKS.name, BULK_DECODER.name, MASKS.name)
     before = [settled_counts(masks_server.grpc_url, model)[0] for model in models]
     records = sam_in_graph.generate(scenes[0], PLAIN, on_server=True)
-    after = [settled_counts(masks_server.grpc_url, model)[0] for model in models]
     # 64 points, 16 at a time; and those again whose masks are records.
     calls = 64 // 16 + -(-len(records) // 16)
-    assert [count - old for count, old in zip(after, before, strict=True)] == [calls] * 3
+    expected = [old + calls for old in before]
+    after = [
+        settled_counts(masks_server.grpc_url, model, least)[0]
+        for model, least in zip(models, expected, strict=True)
+    ]
+    assert after == expected
     assert "low_res_masks" not in {tensor.name for tensor in DECODED_MASKS.outputs}
     with triton.InferenceServerClient(masks_server.grpc_url) as client:
         metadata = client.get_model_metadata(DECODED_MASKS.name)

@@ -16,7 +16,7 @@ from skimage import data
 
 from slimsam_client import AccessDeniedError, ModelNotReadyError, ServerUnavailableError, Tls
 from slimsam_server.backend_directory import assemble
-from slimsam_server.ports import free_port
+from slimsam_server.ports import hold_free_port
 from slimsam_server.tritonserver import environment, wheel_directory
 
 CLICK: dict[str, Any] = {"points": [(300, 200)]}
@@ -55,7 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @contextlib.contextmanager
 def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str]:
     """Serve with more flags than the embedded server has; give its address once it listens."""
-    port = free_port()
+    held = hold_free_port()
+    port = held.getsockname()[1]
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(
             [
@@ -84,7 +85,8 @@ def tritonserver(repository: Path, directory: Path, *flags: str) -> Iterator[str
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
+        held.close()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def mutual(
 def test_tls(tls: str, files: Files, connect: Any) -> None:
     sam = connect(tls, timeout=60, tls=Tls(root_certificates=files.root))
     with pytest.raises(ModelNotReadyError, match="slimsam_encoder"):  # so the server has answered
-        sam.wait_until_ready(0)
+        sam.embed(data.coffee())
 
 
 @pytest.mark.parametrize("ssl", ["other root", True])

@@ -11,7 +11,7 @@ from dataclasses import astuple
 import grpc
 import numpy as np
 import pytest
-from inference_counts import settled_counts
+from inference_counts import counts, settled_counts
 from skimage import data
 
 from benchmarks.first_call import first_call
@@ -35,6 +35,7 @@ from slimsam_client.transport.tensors import to_request
 from slimsam_server import EmbeddedServer
 
 COUNT = 500
+TRIES = 5
 MAX_RESIDENT_MIB = 1.2e9 / 2**20
 MANY = 5000
 MOST_GROWN_MIB = 1e9 / 2**20
@@ -98,8 +99,8 @@ async def ask(channel: grpc.aio.Channel, request: bytes, timeout: float | None =
     return "answered"
 
 
-def order(server: EmbeddedServer, early: list[bytes], late: bytes) -> list[str]:
-    """How requests end, in that order, where one comes when the first of the others has ended.
+def place_of_late(server: EmbeddedServer, early: list[bytes], late: bytes) -> int:
+    """How many requests end before one that comes when the first of them has ended.
 
     There is room for all of them, and behind the others it would be the last.
     """
@@ -119,7 +120,16 @@ def order(server: EmbeddedServer, early: list[bytes], late: bytes) -> list[str]:
 
     ends = asyncio.run(main())
     assert set(ends) == {"early answered", "late answered"}
-    return ends
+    return ends.index("late answered")
+
+
+def goes_before(server: EmbeddedServer, early: list[bytes], late: bytes, most: int = 7) -> bool:
+    """Whether fewer than `most` end before the late one, in one of some tries.
+
+    One that waits for all of them never does. One that goes before them seems to wait where this
+    process stands still and its server goes on.
+    """
+    return any(place_of_late(server, early, late) < most for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -156,7 +166,7 @@ def test_five_thousand_clicks_at_once_take_no_gigabyte(server: EmbeddedServer) -
 
 
 def test_a_click_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
-    assert order(server, [many(BULK_DECODER)] * 8, click()).index("late answered") < 7
+    assert goes_before(server, [many(BULK_DECODER)] * 8, click())
 
 
 def test_a_click_on_a_kept_picture_does_not_wait_for_many_prompts(server: EmbeddedServer) -> None:
@@ -165,7 +175,7 @@ def test_a_click_on_a_kept_picture_does_not_wait_for_many_prompts(server: Embedd
         many_points = np.random.default_rng(0).uniform(0, 400, (MAX_PROMPTS, 1, 2)).tolist()
         early = body(prompt_on(image.image_id, {"points": many_points}))
         late = body(prompt_on(image.image_id, {"points": [[[5, 5]]]}))
-        assert order(server, [early] * 16, late).index("late answered") < 7
+        assert goes_before(server, [early] * 16, late)
 
         two = body(prompt_on(image.image_id, {"points": many_points[:2]}))
 
@@ -179,34 +189,44 @@ def test_a_click_on_a_kept_picture_does_not_wait_for_many_prompts(server: Embedd
 
 
 def test_many_prompts_on_a_kept_picture_end_with_their_user(server: EmbeddedServer) -> None:
+    def computed() -> int:
+        return counts(server.grpc_url, BULK_DECODER.name)[0]
+
+    users, further = 16, 0
     with SlimSam(server.grpc_url, timeout=120) as sam:
         image = sam.upload(data.coffee())
         points = np.random.default_rng(0).uniform(0, 400, (MAX_PROMPTS, 1, 2)).tolist()
         request = body(prompt_on(image.image_id, {"points": points}))
-        before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
 
-        async def main() -> list[str | BaseException]:
+        async def main() -> tuple[int, int]:
+            """How many were computed when the server had heard that nobody waits, and then."""
+            before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
             async with channel_of(server) as channel:
-                users = [asyncio.create_task(ask(channel, request)) for _ in range(16)]
-                await next(asyncio.as_completed(users))
-                for user in users:
+                asking = [asyncio.create_task(ask(channel, request)) for _ in range(users)]
+                await next(asyncio.as_completed(asking))
+                for user in asking:
                     user.cancel()
-                ends = await asyncio.gather(*users, return_exceptions=True)
+                await asyncio.gather(*asking, return_exceptions=True)
+                await channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"")
+                heard = computed()
                 while await ask(channel, many(BULK_DECODER)) == "busy":  # it comes after the others
                     await asyncio.sleep(0.1)
-                return ends
+            after = settled_counts(server.grpc_url, BULK_DECODER.name, heard + 1)[0]
+            return heard - before, after - heard
 
-        ends = asyncio.run(main())
+        for _ in range(TRIES):
+            early, further = asyncio.run(main())
+            if early < users / 2:  # else the server went on while this process stood still
+                break
+        assert early < users / 2
         assert sam.predict(image, [(5, 5)]).masks.shape == (3, 400, 600)
-    answered = ends.count("answered")
-    computed = settled_counts(server.grpc_url, BULK_DECODER.name)[0] - before
     # What was under way in the two threads of the two instances is computed to its end.
-    assert computed <= answered + 4 + 1, ends
+    assert further <= 4 + 1
 
 
 def test_what_is_begun_goes_before_what_is_new(server: EmbeddedServer) -> None:
     begun = many(BULK_DECODER, CONTINUED_PRIORITY)
-    assert order(server, [many(BULK_DECODER)] * 8, begun).index("late answered") < 7
+    assert goes_before(server, [many(BULK_DECODER)] * 8, begun)
 
 
 @pytest.mark.parametrize("seconds", [None, 5.0], ids=["cancelled", "expired"])
@@ -215,7 +235,6 @@ def test_everything_mode_is_refused_at_once_and_stops_when_nobody_waits(
 ) -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     request = body(first_call(generate(image, FINE, None, on_server=True)))
-    before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
 
     async def main() -> Counter[str]:
         async with channel_of(server) as channel:
@@ -229,7 +248,11 @@ def test_everything_mode_is_refused_at_once_and_stops_when_nobody_waits(
             ends = await asyncio.gather(*users, return_exceptions=True)
         return Counter(end if isinstance(end, str) else type(end).__name__ for end in ends)
 
-    ends = asyncio.run(main())
+    for _ in range(TRIES):
+        before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+        ends = asyncio.run(main())
+        if ends["busy"]:  # a machine that stands still refuses nobody before they expire
+            break
     assert ends["busy"]
     if seconds is None:
         assert set(ends) == {"busy", "CancelledError"}

@@ -28,6 +28,8 @@ from slimsam_client.contract import BULK_DECODER, DECODER, ENCODER, ENSEMBLE
 from slimsam_server import EmbeddedServer
 from slimsam_server.probe import probe
 
+TRIES = 10
+
 
 @pytest.fixture
 def server(demo_server: EmbeddedServer) -> EmbeddedServer:
@@ -79,7 +81,7 @@ def test_prompts_of_many_points_take_several_requests(server: EmbeddedServer) ->
         embedding = sam.embed(data.coffee())
         before = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
         together = sam.predict(embedding, points=points)
-        after = settled_counts(server.grpc_url, BULK_DECODER.name)[0]
+        after = settled_counts(server.grpc_url, BULK_DECODER.name, before + 2)[0]
         assert after - before == 2  # 16 and 4 prompts
         for index in (0, 15, 16, 19):
             alone = sam.predict(embedding, points=points[index])
@@ -98,24 +100,25 @@ def test_concurrent_clients_get_their_own_masks(
         plain = sam.embed(image)
         embeddings = [plain, sam.embed(image[:, ::-1])]
         alone = [sam.predict(embeddings[i % 2], points=[click]) for i, click in enumerate(clicks)]
-        inferences, executions = settled_counts(url, DECODER.name)
 
         def click(index: int) -> Any:
             embedding: Embedding = embeddings[index % 2]
             return sam.predict(embedding, points=[clicks[index]])
 
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            together = list(pool.map(click, range(16)))
-    for mine, expected in zip(together, alone, strict=True):
-        assert np.abs(mine.scores - expected.scores).max() < 1e-3
-        assert (mine.masks != expected.masks).mean() < 1e-3
+        for _ in range(TRIES):  # no batch forms where requests come one by one, on a busy machine
+            before = settled_counts(url, DECODER.name)
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                together = list(pool.map(click, range(16)))
+            after = settled_counts(url, DECODER.name, before[0] + 16)
+            for mine, expected in zip(together, alone, strict=True):
+                assert np.abs(mine.scores - expected.scores).max() < 1e-3
+                assert (mine.masks != expected.masks).mean() < 1e-3
+            assert after[0] - before[0] == 16
+            batched = after[1] - before[1] < 16
+            if batched or target == "openvino":
+                break
+    assert batched == (target == "torchscript")
     differences = [
         np.abs(a.scores - b.scores).max() for a, b in zip(alone, alone[2:], strict=False)
     ]
     assert min(differences) > 1e-3, "answers must differ for this test to tell them apart"
-    more_inferences, more_executions = settled_counts(url, DECODER.name)
-    assert more_inferences - inferences == 16
-    if target == "torchscript":
-        assert more_executions - executions < 16
-    else:
-        assert more_executions - executions == 16

@@ -22,7 +22,8 @@ from slimsam_server import EmbeddedServer
 PICTURE = Path(__file__).parents[2] / "examples" / "scene.png"
 POINTS = [(914, 256)]
 SETTINGS = GenerateSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-ROUNDS = 2
+ROUNDS, MOST_ROUNDS = 2, 20
+"""The server that is connected to first has all requests until the other one is, too."""
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +75,9 @@ def test_each_mask_is_of_one_checkpoint(
             expected.append(masks_of(direct))
     assert kept[0][0].digest != kept[1][0].digest
     assert not any(same(expected[0][way], expected[1][way]) for way in expected[0])
-    seen = set()
+    seen: set[int] = set()
     sam = connect(f"ipv4:{','.join(urls)}", 120)
-    for _ in range(ROUNDS):
+    for number in range(1, MOST_ROUNDS + 1):
         for way, masks in masks_of(sam).items():
             of = [same(masks, one[way]) for one in expected]
             assert sum(of) == 1, way
@@ -84,6 +85,8 @@ def test_each_mask_is_of_one_checkpoint(
         for (embedding, picture), one in zip(kept, expected, strict=True):
             assert same(sam.predict(embedding, POINTS).masks, one["predict"])
             assert same(sam.predict(picture, POINTS).masks, one["upload"])
+        if number >= ROUNDS and seen == {0, 1}:
+            break
     assert seen == {0, 1}
 
 

@@ -54,11 +54,13 @@ class Claims:
         self._lease = lease
         self._token = f"{worker} {secrets.token_hex(8)}"
         self._beats = 0
+        self._looked = float("-inf")
         self._newest: dict[int, tuple[int, str, bool]] = {}
         self._seen: dict[int, tuple[tuple[int, str], float]] = {}
 
     def look(self) -> None:
         """List all claims, and note since when each gives no sign."""
+        self._looked = time.monotonic()  # what is listed may be as old as this
         listed = self._store.versions(FOLDER)
         self._newest = {}
         for key, version in listed.items():
@@ -77,7 +79,8 @@ class Claims:
         number = 0
         if shard in self._newest:
             last, _, free = self._newest[shard]
-            silent = time.monotonic() - self._seen[shard][1]
+            # Up to the last look: of what was done since then nothing is known.
+            silent = self._looked - self._seen[shard][1]
             if not free and silent < self._lease:
                 return None
             number = last + 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final
@@ -50,7 +53,7 @@ class FakeServer:
         port: 0 takes a free one.
 
     Attributes:
-        url: host:port, once started; the same after each later start.
+        url: host:port, once started; the same after each later start, and kept between them.
         requests: every inference that a client asked for, in the order of arrival; retries are
             further ones. slimsam_info's, which clients ask by themselves, are left out.
         digest: the digest of the checkpoint that is said to be served. After it is changed, clients
@@ -63,6 +66,7 @@ class FakeServer:
         self._port = port
         self._servicer = Servicer()
         self._server: Any = None
+        self._is_held = False
 
     def __enter__(self) -> FakeServer:
         """Start."""
@@ -110,6 +114,7 @@ class FakeServer:
         """
         if self._server is not None:
             raise SettingsError("expected a FakeServer that is not running, got one that is")
+        self._hold_port()
         server = grpc.server(
             ThreadPoolExecutor(WORKERS, "fake-server"),
             options=[
@@ -125,6 +130,26 @@ class FakeServer:
             raise SettingsError(f"port: expected a free one, got {self._port}; take 0") from error
         server.start()
         self._server = server
+
+    def _hold_port(self) -> None:
+        """Keep the port while the server is stopped, so that nobody else is given it meanwhile.
+
+        A socket that is bound does so, and on Linux gRPC can listen beside it (socket(7)).
+        """
+        if self._is_held or sys.platform != "linux":
+            return
+        held = socket.socket()
+        try:
+            # A free port is one that nobody else holds; one that is asked for may be.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, self._port != 0)
+            held.bind((HOST, self._port))
+        except OSError as error:
+            held.close()
+            raise SettingsError(f"port: expected a free one, got {self._port}; take 0") from error
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        weakref.finalize(self, held.close)
+        self._port = held.getsockname()[1]
+        self._is_held = True
 
     def stop(self) -> None:
         """Stop: requests under way fail, and nothing answers any more. Stopping twice is fine."""
