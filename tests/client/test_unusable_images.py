@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client import AsyncSlimSam, BatchError, ImageError, SettingsError, SlimSam, load_image
+from slimsam_client.image import jpeg
+from slimsam_client.image.load import load_encoded
 from slimsam_client.testing import FakeServer
 
 NOISE = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
@@ -80,6 +82,36 @@ def test_a_decompression_bomb() -> None:
             load_image(png_header(side, side))
     with pytest.raises(ImageError, match="at most 100 pixels, got 450 x 300; .* larger max_pixels"):
         load_image(png(np.zeros((300, 450, 3), np.uint8)), max_pixels=100)
+
+
+def test_a_jpeg_of_many_scans() -> None:
+    """Each is a pass over the whole picture, for as few bytes as its author likes."""
+    content = encoded(NOISE, "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    most = content[:-2] + last * (jpeg.MAX_SCANS - content.count(b"\xff\xda")) + content[-2:]
+    assert load_image(most).shape == NOISE.shape
+    more = most[:-2] + last + most[-2:]
+    for load in (load_image, lambda one: load_encoded(one, 10_000, ("JPEG",), "")):
+        with pytest.raises(ImageError, match="image bytes: expected a JPEG of at most 100 scans"):
+            load(more)
+
+
+def test_a_jpeg_of_many_segments() -> None:
+    content = encoded(NOISE, "JPEG")
+    comments = b"\xff\xfe\x00\x02" * jpeg.MAX_SEGMENTS
+    with pytest.raises(ImageError, match="expected a JPEG of at most .* 10,000 segments"):
+        load_image(content[:2] + comments + content[2:])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_jpegs_that_seem_to_have_many_scans(options: dict[str, Any]) -> None:
+    """Such as in a comment, in the video behind a picture, or between restarts."""
+    content = encoded(NOISE, "JPEG", **options)
+    looks = b"\xff\xda" * 1000
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + len(looks)) + looks
+    filling = b"\xff" * 1000
+    for one in (content + looks, *(content[:2] + more + content[2:] for more in (comment, filling))):
+        assert np.array_equal(load_image(one), load_image(content))
 
 
 def test_no_pixels() -> None:
