@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.calls import Call, Operation
-from slimsam_client.contract import ID_PATTERN, IMAGE, TOO_LARGE, Arrays
+from slimsam_client.contract import ID_PATTERN, IMAGE, TOO_LARGE
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, InvalidRequestError
-from slimsam_client.everything.remote import bytes_tensor, to_png
+from slimsam_client.everything.remote import picture_arrays, to_png
 from slimsam_client.image.load import ImageSource, load_portable_image, preprocess
 from slimsam_client.quoting import quoted_value
 from slimsam_client.results import UploadedImage
@@ -46,7 +46,6 @@ def upload(image: ImageSource) -> Operation[UploadedImage]:
     return (yield from _sent(reduced, continues=refused))
 
 
-
 def upload_again(image: UploadedImage) -> Operation[None]:
     """Send an image that the server keeps no longer, within the timeout of what asked for it.
 
@@ -56,9 +55,7 @@ def upload_again(image: UploadedImage) -> Operation[None]:
 
 
 def _sent(image: UploadedImage, continues: bool = False) -> Operation[UploadedImage]:
-    arrays: Arrays = {"image_bytes": bytes_tensor([image.content])}
-    if image.is_reduced:
-        arrays["original_size"] = np.array(image.original_size, np.int32)
+    arrays = picture_arrays(image.content, image.original_size if image.is_reduced else None)
     answer = yield Call(IMAGE, arrays, continues=continues, image_key=image.key)
     if tuple(answer["original_size"].tolist()) != image.original_size:
         raise ContractError(
