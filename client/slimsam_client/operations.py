@@ -29,6 +29,7 @@ from slimsam_client.everything.generator import generate_records
 from slimsam_client.everything.remote import request_records
 from slimsam_client.image.load import ImageSource, load_image, preprocess
 from slimsam_client.prompts.encode import Prompts, encode_prompts, prompt_arrays, split_prompts
+from slimsam_client.quoting import quoted_value
 from slimsam_client.results import Embedding, MaskKind, Prediction, UploadedImage
 
 T = TypeVar("T")
@@ -112,6 +113,12 @@ def generate(
     """Segment everything in an image, in this process or in the server's model."""
     if isinstance(image, list | tuple):
         raise ImageError("image: expected one image, got a list; call generate for each of them")
+    on_server = as_bool(on_server, "on_server")
+    if progress is not None and not callable(progress):
+        raise SettingsError(
+            "progress: expected a function of how many requests are done and how many there are, "
+            f"got {quoted_value(progress)}"
+        )
     size = None
     if isinstance(image, UploadedImage):
         size = image.original_size if image.is_reduced else None

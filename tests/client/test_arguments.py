@@ -35,6 +35,16 @@ WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         SettingsError,
         "got dict",
     ),
+    "a text for where everything mode runs": (
+        lambda sam: sam.generate(PIXELS, on_server="no"),
+        SettingsError,
+        "on_server: expected True or False, got 'no'",
+    ),
+    "progress that cannot be called": (
+        lambda sam: sam.generate(PIXELS, progress=True),
+        SettingsError,
+        "progress: expected a function of .*, got True",
+    ),
     "a number for an image": (lambda sam: sam.embed(7), ImageError, "a path, bytes.* got int"),
     "the class for settings": (
         lambda sam: sam.generate(PIXELS, GenerateSettings),

@@ -345,6 +345,7 @@ def test_a_closed_client_says_so(connect: Any, scripted: Any) -> None:
         ({"timeout": None}, "timeout: .* got None"),
         ({"concurrency": 0}, "concurrency: expected an integer of at least 1, got 0"),
         ({"concurrency": 2.5}, "concurrency: .* got 2.5"),
+        ({"shared_memory": "no"}, "shared_memory: expected True or False, got 'no'"),
         ({"url": "http://localhost:8001"}, "url: expected host:port .* got 'http://localhost"),
         ({"url": "localhost"}, "url: expected host:port"),
         ({"url": "localhost:8001/"}, "url: expected host:port"),
