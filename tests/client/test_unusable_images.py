@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client import AsyncSlimSam, BatchError, ImageError, SettingsError, SlimSam, load_image
-from slimsam_client.image import jpeg
+from slimsam_client.image import jpeg, reads
 from slimsam_client.image.load import load_encoded
 from slimsam_client.testing import FakeServer
 
@@ -112,6 +112,32 @@ def test_jpegs_that_seem_to_have_many_scans(options: dict[str, Any]) -> None:
     filling = b"\xff" * 1000
     for one in (content + looks, *(content[:2] + more + content[2:] for more in (comment, filling))):
         assert np.array_equal(load_image(one), load_image(content))
+
+
+def many_parts(form: str, count: int) -> bytes:
+    """A picture with so many parts that say nothing."""
+    content = encoded(NOISE, form)
+    if form == "PNG":
+        return content[:33] + chunk(b"noNe", b"") * count + content[33:]
+    if form == "GIF":
+        start = 13 + 3 * 2 ** ((content[10] & 7) + 1)  # behind the palette
+        return content[:start] + b"\x21\xfe\x01 \x00" * count + content[start:]
+    return content[:2] + b"\xff\xfe\x00\x02" * count + content[2:]
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "JPEG"])
+def test_a_file_that_somebody_else_sent_has_no_more_parts_than_pictures_have(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow takes them one by one, in Python."""
+    monkeypatch.setattr(reads, "MAX_READS", 3000)
+
+    def load(count: int) -> NDArray[np.uint8]:
+        return load_encoded(many_parts(form, count), 10_000, (form,), "")
+
+    assert np.array_equal(load(500), load_image(encoded(NOISE, form)))
+    with pytest.raises(ImageError, match="image bytes: expected a file of at most 3,000 segments"):
+        load(3000)
 
 
 def test_no_pixels() -> None:

@@ -105,6 +105,8 @@ def open_image(
                 image = _open_as(format_name, file, prefix)
                 if image is not None:
                     return image
+    except ImageError:  # a file has a limit of its own
+        raise
     except Exception as error:  # plugins raise OSError, ValueError, struct.error and others
         raise damaged(name, error) from error
     expected = (
