@@ -6,6 +6,7 @@ They read image files, but do not use the network.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from typing import TypeVar
 
 import numpy as np
@@ -114,10 +115,10 @@ def generate(
     if isinstance(image, list | tuple):
         raise ImageError("image: expected one image, got a list; call generate for each of them")
     on_server = as_bool(on_server, "on_server")
-    if progress is not None and not callable(progress):
+    if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
         raise SettingsError(
             "progress: expected a function of how many requests are done and how many there are, "
-            f"got {quoted_value(progress)}"
+            f"which is not awaited, got {quoted_value(progress)}"
         )
     size = None
     if isinstance(image, UploadedImage):

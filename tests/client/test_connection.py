@@ -237,6 +237,7 @@ def test_a_token_that_expires_is_fetched_for_every_attempt(connect: Any, scripte
         ({"author ization": "secret"}, "expected names of letters.* got 'author ization'"),
         ({7: "secret"}, "expected names of letters.* got 7"),
         ("secret", "headers: expected a mapping of names to values, got str"),
+        ({"X-Team": "a", "x-team": "b"}, "headers: expected each name once, .* got x-team twice"),
     ],
 )
 def test_headers_that_grpc_cannot_send(headers: Any, message: str, connect: Any) -> None:
