@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client import AsyncSlimSam, BatchError, ImageError, SettingsError, SlimSam, load_image
-from slimsam_client.image import jpeg, reads
+from slimsam_client.image import jpeg, reads, tiff
+from slimsam_client.image.exif import MAX_EXIF_BYTES
 from slimsam_client.image.load import load_encoded
 from slimsam_client.testing import FakeServer
 
@@ -99,7 +100,7 @@ def test_a_jpeg_of_many_scans() -> None:
 def test_a_jpeg_of_many_segments() -> None:
     content = encoded(NOISE, "JPEG")
     comments = b"\xff\xfe\x00\x02" * jpeg.MAX_SEGMENTS
-    with pytest.raises(ImageError, match="expected a JPEG of at most .* 10,000 segments"):
+    with pytest.raises(ImageError, match="expected a JPEG of .* 10,000 segments"):
         load_image(content[:2] + comments + content[2:])
 
 
@@ -112,6 +113,33 @@ def test_jpegs_that_seem_to_have_many_scans(options: dict[str, Any]) -> None:
     filling = b"\xff" * 1000
     for one in (content + looks, *(content[:2] + more + content[2:] for more in (comment, filling))):
         assert np.array_equal(load_image(one), load_image(content))
+
+
+def test_a_tiff_of_more_numbers_than_tiles() -> None:
+    """Pillow makes objects of each."""
+    content = bytearray(encoded(NOISE, "TIFF"))
+    (start,) = struct.unpack_from("<L", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = range(start + 2, start + 2 + 12 * count, 12)
+    (offsets,) = (at for at in entries if struct.unpack_from("<H", content, at) == (273,))
+    struct.pack_into("<HLL", content, offsets + 2, 4, tiff.MAX_NUMBERS + 1, len(content))
+    content += bytes(4 * (tiff.MAX_NUMBERS + 1))
+    with pytest.raises(ImageError, match="at most 1,048,576 numbers in a tag, got 1,048,577"):
+        load_encoded(bytes(content), 10_000, ("TIFF",), "")
+
+
+def test_exif_that_is_too_long() -> None:
+    """Of a PNG it is ignored, as all that cannot be read; of a JPEG Pillow reads it in any case."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    short, long = turned.tobytes(), turned.tobytes() + bytes(MAX_EXIF_BYTES)
+    assert load_image(encoded(NOISE, "PNG", exif=short)).shape == (90, 60, 3)
+    assert np.array_equal(load_image(encoded(NOISE, "PNG", exif=long)), NOISE)
+    content = encoded(NOISE, "JPEG")
+    segment = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
+    assert load_image(content[:2] + segment * 16 + content[2:]).shape == NOISE.shape
+    with pytest.raises(ImageError, match="expected a JPEG of .* 1,048,576 bytes of EXIF"):
+        load_image(content[:2] + segment * 17 + content[2:])
 
 
 def many_parts(form: str, count: int) -> bytes:

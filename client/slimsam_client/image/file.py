@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 from PIL import Image, ImageFile
 
 from slimsam_client.errors import ImageError
-from slimsam_client.image import jpeg
+from slimsam_client.image import jpeg, tiff
 from slimsam_client.quoting import quoted
 
 LONGEST_PATH: Final = 1024
@@ -91,12 +91,14 @@ def open_image(
         formats: Pillow's names of formats; those of all plugins by default.
 
     Raises:
-        ImageError: it is of no format that is known, cannot be read, or is a JPEG of more scans or
-            segments than `jpeg.check_jpeg` takes.
+        ImageError: it is of no format that is known, cannot be read, or is above a limit of
+            `check_jpeg` or `check_tiff`.
     """
     prefix = _read(file, name, 16)  # by as many bytes plugins tell a format
     if prefix.startswith(jpeg.START):
         jpeg.check_jpeg(_read(file, name), name)
+    if prefix.startswith(tiff.STARTS):
+        tiff.check_tiff(file, name)
     try:
         # Plugins of common formats come first, because loading all of them takes a while.
         for load_plugins in (Image.preinit, Image.init):

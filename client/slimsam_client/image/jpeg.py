@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from slimsam_client.errors import ImageError
+from slimsam_client.image.exif import MAX_EXIF_BYTES
 
 START: Final = b"\xff\xd8\xff"
 """A JPEG begins with these bytes."""
@@ -23,6 +24,7 @@ _HUFFMAN_SEQUENTIAL: Final = (0xC0, 0xC1)
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
 _END_OF_IMAGE: Final = 0xD9
 _START_OF_SCAN: Final = 0xDA
+_APP1: Final = 0xE1
 
 
 def check_jpeg(content: bytes, name: str) -> None:
@@ -35,7 +37,7 @@ def check_jpeg(content: bytes, name: str) -> None:
     Raises:
         ImageError: it has more scans or segments than the limits.
     """
-    scans = segments = at = 0
+    scans = segments = exif = at = 0
     components = b""  # of a frame that may be all of one scan, how many there are
     while found := _MARKER.search(content, at):
         marker, at = content[found.start(1)], found.end()
@@ -50,9 +52,11 @@ def check_jpeg(content: bytes, name: str) -> None:
             scans += 1
             if components and content[at + 2 : at + 3] == components:  # decoders expect no other
                 return
-        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+        elif marker == _APP1 and content.startswith(b"Exif", at + 2):
+            exif += int.from_bytes(content[at : at + 2], "big")
+        if scans > MAX_SCANS or segments > MAX_SEGMENTS or exif > MAX_EXIF_BYTES:
             raise ImageError(
-                f"{name}: expected a JPEG of at most {MAX_SCANS} scans and {MAX_SEGMENTS:,} "
-                "segments, got more; save it again"
+                f"{name}: expected a JPEG of at most {MAX_SCANS} scans, {MAX_SEGMENTS:,} segments "
+                f"and {MAX_EXIF_BYTES:,} bytes of EXIF, got more; save it again"
             )
         at += int.from_bytes(content[at : at + 2], "big")  # its own two bytes included
