@@ -89,7 +89,7 @@ class SlimSam(ConfiguredClient):
         self._connection.close(self._options)
 
     def ready(self) -> bool:
-        """Whether a server answers and serves all models: within the timeout, or 5 s if it is longer."""
+        """Whether a server says that it serves all models, within the timeout or 5 s."""
         session = self._connection.session
         return self._connection.run(session.missing(self._options.timeout), self._options) is None
 

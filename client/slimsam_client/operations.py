@@ -182,7 +182,6 @@ def _encode_once(framed: _Framed, continues: bool) -> Operation[Embedding]:
     return Embedding(embeddings, framed.original_size, _size(framed.input_size), digest)
 
 
-
 def _decode(
     embedding: Embedding, prompts: Prompts, choice: Choice, continues: bool = False
 ) -> Operation[Prediction]:

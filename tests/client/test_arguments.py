@@ -14,6 +14,7 @@ from slimsam_client.testing import FakeServer
 
 PIXELS = np.zeros((40, 60, 3), np.uint8)
 
+
 async def awaited(done: int, total: int) -> None:
     pass
 

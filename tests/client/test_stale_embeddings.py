@@ -249,7 +249,7 @@ def test_figures_beyond_their_bounds_are_named() -> None:
 
 
 def test_a_question_leaves_it_to_the_requests_whether_a_server_is_known() -> None:
-    """Which says whether a request waits for one that is away: another thread may know it by now."""
+    """Which says whether a request waits for it: another thread may know it by now."""
     sender = Sender("localhost:8001")
     live = messages.ServerLiveResponse(live=True).SerializeToString()
     for answered in (False, True):

@@ -78,7 +78,9 @@ def test_what_a_file_holds_is_no_path_and_is_not_shown(
     paths = {"certificate_chain": directory / "one.pem", "private_key": directory / "one.key"}
     secret = (directory / "one.key").read_text()
     for given, named in ((secret, "what one holds"), (secret.encode(), "bytes"), (7, "int")):
-        with pytest.raises(SettingsError, match=f"{field}: expected the path of .* got {named}") as caught:
+        with pytest.raises(
+            SettingsError, match=f"{field}: expected the path of .* got {named}"
+        ) as caught:
             connect(tls=Tls(**{**paths, field: given}))
         assert secret.splitlines()[1] not in str(caught.value)
     with pytest.raises(SettingsError, match=f"{field}: expected a readable PEM file, got .*null"):

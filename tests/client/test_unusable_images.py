@@ -111,7 +111,10 @@ def test_jpegs_that_seem_to_have_many_scans(options: dict[str, Any]) -> None:
     looks = b"\xff\xda" * 1000
     comment = b"\xff\xfe" + struct.pack(">H", 2 + len(looks)) + looks
     filling = b"\xff" * 1000
-    for one in (content + looks, *(content[:2] + more + content[2:] for more in (comment, filling))):
+    for one in (
+        content + looks,
+        *(content[:2] + more + content[2:] for more in (comment, filling)),
+    ):
         assert np.array_equal(load_image(one), load_image(content))
 
 

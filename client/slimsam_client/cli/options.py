@@ -93,7 +93,6 @@ def headers_of(options: argparse.Namespace) -> dict[str, str]:
     return headers
 
 
-
 def tls_of(options: argparse.Namespace) -> bool | Tls:
     """Give a client's `tls` as the options ask for it."""
     files = Tls(options.root_certificates, options.certificate_chain, options.private_key)

@@ -64,4 +64,3 @@ def _without_small(
         changed[band] = chosen[numbers[band]]
     found = changed.reshape(mask.shape)
     return (np.logical_or(found, mask, out=found) if holes else found), True
-

@@ -80,7 +80,6 @@ def _portable(image: ImageSource) -> tuple[bytes, tuple[int, int]]:
     return content, (pixels.shape[0], pixels.shape[1])
 
 
-
 def to_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode (H, W, 3) uint8 without loss, as fast as PNG allows."""
     file = io.BytesIO()

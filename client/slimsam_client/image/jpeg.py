@@ -12,14 +12,15 @@ START: Final = b"\xff\xd8\xff"
 """A JPEG begins with these bytes."""
 MAX_SCANS: Final = 100
 """A picture has at most so many scans. Each of a progressive JPEG is a pass over all of its
-coefficients, and may take 80 bytes of the file; encoders make about ten. libtiff ends at as many."""
+coefficients, and may take 80 bytes of the file. Encoders make about ten; libtiff ends at as many as
+this."""
 MAX_SEGMENTS: Final = 10_000
 """There are at most so many segments before and between the scans. Pillow keeps each of them as
 objects of a hundred bytes, and one may have four; profiles and depth maps take some hundreds."""
 
 _MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-"""A segment's marker: neither data with a stuffed zero, nor a marker without a segment (TEM, RST0 to
-RST7, SOI), nor a byte of filling before one (ITU-T T.81, B.1.1)."""
+"""This is a segment's marker: neither data with a stuffed zero, nor a marker without a segment (TEM,
+RST0 to RST7, SOI), nor a byte of filling before one (ITU-T T.81, B.1.1)."""
 _HUFFMAN_SEQUENTIAL: Final = (0xC0, 0xC1)
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
 _END_OF_IMAGE: Final = 0xD9
@@ -35,7 +36,7 @@ def check_jpeg(content: bytes, name: str) -> None:
         name: its name, for the message.
 
     Raises:
-        ImageError: it has more scans or segments than the limits.
+        ImageError: it has more scans, segments or EXIF than the limits.
     """
     scans = segments = exif = at = 0
     components = b""  # of a frame that may be all of one scan, how many there are

@@ -1,4 +1,4 @@
-"""A file that somebody else sent, in the memory, which is read in no more parts than pictures have."""
+"""A file that somebody else sent, which is read in no more parts than pictures have."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 from slimsam_client.errors import ImageError
 
 MAX_READS: Final = 2**21
-"""A file may be read in so many parts: about two seconds of Pillow's Python, and 200 MB. A PNG of 200
-MB in chunks of a kilobyte takes half as many."""
+"""A file may be read in so many parts, which are about two seconds of Pillow's Python, and 200 MB. A
+PNG of 200 MB in chunks of a kilobyte takes half as many."""
 
 
 class LimitedReads(io.BytesIO):
     """A file in which a number of reads is an `ImageError`.
 
-    Pillow reads segments, chunks, extensions, tags, and the runs of a BMP in Python, one by one, and
-    keeps most of them. Of four bytes each, those of a file that is within all limits of bytes and
-    pixels would take minutes, in which nothing can end them, and gigabytes.
+    Pillow reads segments, chunks, extensions, tags, and the runs of a BMP in Python, one by one,
+    and keeps most of them. Of four bytes each, those of a file that is within all limits of bytes
+    and pixels would take minutes, in which nothing can end them, and gigabytes.
 
     Args:
         content: the file.

@@ -52,5 +52,7 @@ def _tags(file: IO[bytes]) -> Iterator[tuple[int, int]]:
         content = file.read(min(count, MAX_TAGS) * entry.size)
     except (OSError, OverflowError, ValueError, struct.error):  # Pillow will say so
         return
-    for _, kind, numbers, _ in entry.iter_unpack(content[: len(content) // entry.size * entry.size]):
+    for _, kind, numbers, _ in entry.iter_unpack(
+        content[: len(content) // entry.size * entry.size]
+    ):
         yield kind, numbers

@@ -168,4 +168,3 @@ def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:
             raise SettingsError(f"headers: expected each name once, in any case, got {name} twice")
         checked[name] = value
     return checked
-

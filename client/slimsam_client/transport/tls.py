@@ -67,7 +67,6 @@ def _read(path: str | os.PathLike[str] | None, name: str) -> bytes | None:
         ) from error
 
 
-
 def _check(tls: Tls) -> None:
     """Load the files as Python does: gRPC would fail at each connection, and only log why."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

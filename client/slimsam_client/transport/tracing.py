@@ -20,15 +20,14 @@ except ImportError:
 def inject_context(headers: dict[str, str]) -> dict[str, str]:
     """Give a request's headers with the current trace context (W3C `traceparent`) among them.
 
-    Triton takes it up with `--trace-config mode=opentelemetry`. Other propagators may be configured;
-    of their headers' names some have capitals, which gRPC refuses.
+    Triton takes it up with `--trace-config mode=opentelemetry`. Other propagators may be set up; of
+    their headers' names some have capitals, which gRPC refuses.
     """
     if propagate is None:
         return headers
     context: dict[str, str] = {}
     propagate.inject(context)
     return {**headers, **{name.lower(): value for name, value in context.items()}}
-
 
 
 @contextmanager
