@@ -12,15 +12,15 @@ START: Final = b"\xff\xd8\xff"
 """A JPEG begins with these bytes."""
 MAX_SCANS: Final = 100
 """A picture has at most so many scans. Each of a progressive JPEG is a pass over all of its
-coefficients, and may take 80 bytes of the file. Encoders make about ten; libtiff ends at as many as
+coefficients, and may take ten bytes of the file. Encoders make about ten; libtiff ends at as many as
 this."""
 MAX_SEGMENTS: Final = 10_000
 """There are at most so many segments before and between the scans. Pillow keeps each of them as
 objects of a hundred bytes, and one may have four; profiles and depth maps take some hundreds."""
 
 _MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-"""This is a segment's marker: neither data with a stuffed zero, nor a marker without a segment (TEM,
-RST0 to RST7, SOI), nor a byte of filling before one (ITU-T T.81, B.1.1)."""
+"""This is a segment's marker: neither data with a stuffed zero, nor a marker without a segment
+(TEM, RST0 to RST7, SOI), nor a byte of filling before one (ITU-T T.81, B.1.1)."""
 _HUFFMAN_SEQUENTIAL: Final = (0xC0, 0xC1)
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
 _END_OF_IMAGE: Final = 0xD9

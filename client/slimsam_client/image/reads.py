@@ -8,8 +8,8 @@ from typing import Final
 from slimsam_client.errors import ImageError
 
 MAX_READS: Final = 2**21
-"""A file may be read in so many parts, which are about two seconds of Pillow's Python, and 200 MB. A
-PNG of 200 MB in chunks of a kilobyte takes half as many."""
+"""A file may be read in so many parts, which are about two seconds of Pillow's Python, and 200 MB.
+A PNG of 200 MB in chunks of a kilobyte takes half as many."""
 
 
 class LimitedReads(io.BytesIO):
