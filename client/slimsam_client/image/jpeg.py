@@ -12,8 +12,8 @@ START: Final = b"\xff\xd8\xff"
 """A JPEG begins with these bytes."""
 MAX_SCANS: Final = 100
 """A picture has at most so many scans. Each of a progressive JPEG is a pass over all of its
-coefficients, and may take ten bytes of the file. Encoders make about ten; libtiff ends at as many as
-this."""
+coefficients, and may take ten bytes of the file. Encoders make about ten; libtiff ends at as
+many as this."""
 MAX_SEGMENTS: Final = 10_000
 """There are at most so many segments before and between the scans. Pillow keeps each of them as
 objects of a hundred bytes, and one may have four; profiles and depth maps take some hundreds."""
