@@ -76,7 +76,7 @@ def answer_upload(
         frame, valid = preprocess(pixels)
         del pixels  # up to 200 MB, which nothing needs while the encoder works
         watch.check()
-        framed = {"image": frame, "input_size": valid}
+        framed: Arrays = {"image": frame, "input_size": valid}
         answer = checked_numbers(ENCODER, (yield Call(ENCODER, framed)))
         picture = KeptPicture(answer["image_embeddings"], size, (int(valid[0]), int(valid[1])))
         cache.put_picture(key, picture)
