@@ -83,7 +83,10 @@ class AsyncSlimSam(ConfiguredClient):
     async def ready(self) -> bool:
         """As `SlimSam.ready`."""
         session = self._connection.session
-        return await self._connection.run(session.missing(), self._options) is None
+        return (
+            await self._connection.run(session.missing(self._options.timeout), self._options)
+            is None
+        )
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """As `SlimSam.wait_until_ready`."""

@@ -52,14 +52,11 @@ class AskDigest:
     Attributes:
         answered: whether the checkpoint is meant that gave the last answer. Of a server that does
             not say with its answers, the digest is the one that was asked for before.
+        continues: whether it shares the timeout of the call before it.
     """
 
     answered: bool = False
-
-    @property
-    def continues(self) -> bool:
-        """Whether it shares the timeout of the call before it."""
-        return self.answered
+    continues: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,15 +89,15 @@ class SlimSam(ConfiguredClient):
         self._connection.close(self._options)
 
     def ready(self) -> bool:
-        """Whether a server answers and serves all models."""
+        """Whether a server says that it serves all models, within the timeout or 5 s."""
         session = self._connection.session
-        return self._connection.run(session.missing(), self._options) is None
+        return self._connection.run(session.missing(self._options.timeout), self._options) is None
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait for a server that serves all models.
 
         Args:
-            timeout: seconds to wait at most; 0 looks once.
+            timeout: seconds to wait; 0 looks once. The last look has a second, whatever is left.
 
         Raises:
             ServerUnavailableError: nothing answered until then.

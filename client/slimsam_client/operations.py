@@ -5,7 +5,8 @@ They read image files, but do not use the network.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from slimsam_client.everything.generator import generate_records
 from slimsam_client.everything.remote import request_records
 from slimsam_client.image.load import ImageSource, load_image, preprocess
 from slimsam_client.prompts.encode import Prompts, encode_prompts, prompt_arrays, split_prompts
+from slimsam_client.quoting import quoted_value
 from slimsam_client.results import Embedding, MaskKind, Prediction, UploadedImage
 
 T = TypeVar("T")
@@ -36,9 +38,7 @@ T = TypeVar("T")
 
 def embed(image: ImageSource) -> Operation[Embedding]:
     """Encode an image."""
-    pixels = load_image(image)
-    frame, input_size = preprocess(pixels)
-    return (yield from _encode(frame, input_size, _size(pixels.shape)))
+    return (yield from _encode(_framed(image)))
 
 
 def predict(
@@ -84,26 +84,24 @@ def segment(
     core's ensemble_scheduler.cc looks at that between the steps only).
     """
     choice = Choice(multimask_output, masks)
-    pixels = load_image(image)
-    size = _size(pixels.shape)
-    frame, valid = preprocess(pixels)
-    prompts = encode_prompts(size, _size(valid), points, labels, box, mask_input)
+    framed = _framed(image)
+    size, valid = framed.original_size, _size(framed.input_size)
+    prompts = encode_prompts(size, valid, points, labels, box, mask_input)
     if len(prompts.point_labels) == 0:
-        return to_prediction([], choice, prompts, _size(valid), size)
-    embedding = yield from _encode(frame, valid, size)
+        return to_prediction([], choice, prompts, valid, size)
+    embedding = yield from _encode(framed)
     try:
         return (yield from _decode(embedding, prompts, choice, continues=True))
     except StaleEmbeddingError:  # the last server of this checkpoint has gone in between
-        embedding = yield from _encode(frame, valid, size)
+        embedding = yield from _encode(framed, continues=True)
         return (yield from _decode(embedding, prompts, choice, continues=True))
 
 
 def segment_in_one_call(image: ImageSource, points: ArrayLike) -> Steps[Arrays]:
     """Have the ensemble `slimsam` answer once, for those who ask whether it does."""
-    pixels = load_image(image)
-    frame, valid = preprocess(pixels)
-    prompts = encode_prompts(_size(pixels.shape), _size(valid), points, None, None, None)
-    arrays: Arrays = {"image": frame, "input_size": valid, **prompt_arrays(prompts)}
+    framed = _framed(image)
+    prompts = encode_prompts(framed.original_size, _size(framed.input_size), points)
+    arrays: Arrays = {**framed.arrays, **prompt_arrays(prompts)}
     return (yield Call(ENSEMBLE, arrays))
 
 
@@ -116,6 +114,12 @@ def generate(
     """Segment everything in an image, in this process or in the server's model."""
     if isinstance(image, list | tuple):
         raise ImageError("image: expected one image, got a list; call generate for each of them")
+    on_server = as_bool(on_server, "on_server")
+    if progress is not None and (not callable(progress) or iscoroutinefunction(progress)):
+        raise SettingsError(
+            "progress: expected a function of how many requests are done and how many there are, "
+            f"which is not awaited, got {quoted_value(progress)}"
+        )
     size = None
     if isinstance(image, UploadedImage):
         size = image.original_size if image.is_reduced else None
@@ -136,26 +140,46 @@ def generate(
     return records
 
 
-def _encode(
-    frame: NDArray[np.uint8], input_size: NDArray[np.int32], original_size: tuple[int, int]
-) -> Operation[Embedding]:
+@dataclass(frozen=True, eq=False)
+class _Framed:
+    """An image in the encoder's frame; its own pixels, which may be many more, are let go.
+
+    Attributes:
+        frame: (1024, 1024, 3) uint8, RGB.
+        input_size: (2,) int32, (height, width) of the image in the frame.
+        original_size: (height, width) of the image.
+    """
+
+    frame: NDArray[np.uint8]
+    input_size: NDArray[np.int32]
+    original_size: tuple[int, int]
+
+    @property
+    def arrays(self) -> Arrays:
+        """The encoder's inputs."""
+        return {"image": self.frame, "input_size": self.input_size}
+
+
+def _framed(image: ImageSource) -> _Framed:
+    pixels = load_image(image)
+    return _Framed(*preprocess(pixels), _size(pixels.shape))
+
+
+def _encode(framed: _Framed, continues: bool = False) -> Operation[Embedding]:
     try:
-        return (yield from _encode_once(frame, input_size, original_size))
+        return (yield from _encode_once(framed, continues))
     except StaleEmbeddingError:  # the server that answered has gone, and the others have another
-        return (yield from _encode_once(frame, input_size, original_size))
+        return (yield from _encode_once(framed, continues=True))
 
 
-def _encode_once(
-    frame: NDArray[np.uint8], input_size: NDArray[np.int32], original_size: tuple[int, int]
-) -> Operation[Embedding]:
+def _encode_once(framed: _Framed, continues: bool) -> Operation[Embedding]:
     # It is asked before, too: if the checkpoint changes meanwhile, the embedding is refused.
-    yield AskDigest()
-    inputs: Arrays = {"image": frame, "input_size": input_size}
-    answer = yield Call(ENCODER, inputs, continues=True)
+    yield AskDigest(continues=continues)
+    answer = yield Call(ENCODER, framed.arrays, continues=True)
     embeddings = answer["image_embeddings"].copy()
     embeddings.flags.writeable = False
-    digest = yield AskDigest(answered=True)
-    return Embedding(embeddings, original_size, _size(input_size), digest)
+    digest = yield AskDigest(answered=True, continues=True)
+    return Embedding(embeddings, framed.original_size, _size(framed.input_size), digest)
 
 
 def _decode(
@@ -190,7 +214,7 @@ def _by_one_model(steps: Steps[T]) -> Operation[T]:
             step = replace(step, digest=digest)
         step = advance(steps, (yield step))
         if first:
-            digest = yield AskDigest(answered=True)
+            digest = yield AskDigest(answered=True, continues=True)
     return step.result
 
 

@@ -112,6 +112,7 @@ class Predictor:
             mask_input,
             multimask_output,
             masks=None,
+            keep_masks=False,  # what is refined here is refined by its logits
         )
         scale = upscale_logits if return_logits else upscale_masks
         size = image.original_size

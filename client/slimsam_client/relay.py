@@ -20,7 +20,7 @@ from slimsam_client.contract import AUTOMATIC, CLICK, ID_IMAGE_KEY, IMAGE, NOT_K
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, NotKeptError
 from slimsam_client.everything import GenerateSettings, MaskRecord
 from slimsam_client.everything.answer import from_tensors
-from slimsam_client.everything.remote import bytes_tensor, everything_arrays
+from slimsam_client.everything.remote import bytes_tensor, everything_arrays, picture_arrays
 from slimsam_client.results import image_key
 
 FORGET: Final = b'{"forget":true}'
@@ -134,9 +134,7 @@ class Relay:
 
 
 def _uploaded(content: bytes, original_size: tuple[int, int] | None) -> Operation[KeptImage]:
-    arrays = {"image_bytes": bytes_tensor([content])}
-    if original_size is not None:
-        arrays["original_size"] = np.array(original_size, np.int32)
+    arrays = picture_arrays(content, original_size)
     answer = yield Call(IMAGE, arrays, image_key=image_key(content))
     height, width = answer["original_size"].tolist()
     if min(height, width) < 1 or original_size not in (None, (height, width)):

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from slimsam_client.answers import as_bool
 from slimsam_client.many import checked_concurrency
 from slimsam_client.transport.options import Headers, RequestOptions
 from slimsam_client.transport.shared_memory.pool import RegionPool
@@ -58,6 +59,7 @@ def client_settings(
         warnings.warn("ssl is now called tls", DeprecationWarning, stacklevel=3)
         tls = ssl
     options = RequestOptions(timeout, headers)
+    shared_memory = as_bool(shared_memory, "shared_memory")
     return ClientSettings(url, tls, options, checked_concurrency(concurrency), shared_memory)
 
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from slimsam_client import SettingsError, SlimSamError
 from slimsam_client.cli.messages import printable
-from slimsam_client.cli.options import add_connection, count, seconds, tls_of
+from slimsam_client.cli.options import add_connection, count, headers_of, seconds, tls_of
 from slimsam_client.cli.status import FAILED, OK, USAGE
 from slimsam_gateway.app import create_app
 from slimsam_gateway.heap import give_back_large_buffers
@@ -216,7 +216,7 @@ def _settings(options: argparse.Namespace) -> GatewaySettings:
     return GatewaySettings(
         url=options.url,
         tls=tls_of(options),
-        headers=dict(options.header),
+        headers=headers_of(options),
         keys=None if options.keys is None else KeyRing.read(options.keys),
         hosts=(*named, *options.allow_host),
         origins=tuple(options.allow_origin),

@@ -33,6 +33,14 @@ def test_the_address_and_the_headers(main: Main, monkeypatch: pytest.MonkeyPatch
         assert not any("authorization" in received.headers for received in other.requests)
 
 
+def test_a_header_that_is_there_twice(main: Main) -> None:
+    with FakeServer() as server:
+        headers = ("--header", "x-tenant:7", "--header", "X-Tenant:8")
+        status, out, said = main(*CLICK, "--url", server.url, *headers)
+        assert (status, out, server.requests) == (2, "", [])
+    assert "--header: expected each name once, got x-tenant twice" in said
+
+
 def test_the_timeout(main: Main) -> None:
     with FakeServer() as server:
         server.delay("slimsam_image", seconds=30)

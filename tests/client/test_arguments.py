@@ -14,6 +14,11 @@ from slimsam_client.testing import FakeServer
 
 PIXELS = np.zeros((40, 60, 3), np.uint8)
 
+
+async def awaited(done: int, total: int) -> None:
+    pass
+
+
 WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "an array for an embedding": (
         lambda sam: sam.predict(np.zeros((256, 64, 64), np.float16), points=[(1, 1)]),
@@ -34,6 +39,21 @@ WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         lambda sam: sam.generate(PIXELS, {}),
         SettingsError,
         "got dict",
+    ),
+    "a text for where everything mode runs": (
+        lambda sam: sam.generate(PIXELS, on_server="no"),
+        SettingsError,
+        "on_server: expected True or False, got 'no'",
+    ),
+    "progress that cannot be called": (
+        lambda sam: sam.generate(PIXELS, progress=True),
+        SettingsError,
+        "progress: expected a function of .*, got True",
+    ),
+    "progress that has to be awaited": (
+        lambda sam: sam.generate(PIXELS, progress=awaited),
+        SettingsError,
+        "progress: expected a function .* not awaited, got <function awaited",
     ),
     "a number for an image": (lambda sam: sam.embed(7), ImageError, "a path, bytes.* got int"),
     "the class for settings": (

@@ -17,7 +17,6 @@ from slimsam_client import (
     NotKeptError,
     PromptError,
     RequestCancelledError,
-    ServerError,
     SettingsError,
     SlimSam,
 )
@@ -63,7 +62,6 @@ class Server:
         self.upload_limits = UploadLimits()
         self.click_limits = ClickLimits()
         self.is_cancelled = False
-        self.scores: Any = None
 
     def upload(self, content: bytes, *size: int) -> tuple[str, tuple[int, int]]:
         inputs: Arrays = {"image_bytes": bytes_tensor([content])}
@@ -94,8 +92,6 @@ class Server:
             self.calls.append(step.spec.name)
             rows = {name: array[None] for name, array in step.arrays.items()}
             answer = infer(step.spec, rows, lambda: True, MemoryStore(), "")
-            if self.scores is not None and "iou_predictions" in answer:
-                answer["iou_predictions"][:] = self.scores
             step = advance(steps, {name: array[0] for name, array in answer.items()})
         return step.result
 
@@ -253,13 +249,6 @@ def test_work_that_nobody_waits_for(server: Server) -> None:
     with pytest.raises(RequestCancelledError):
         server.click(image_id, points=INSIDE)
     assert server.calls == [ENCODER.name]
-
-
-def test_scores_that_are_no_numbers(server: Server) -> None:
-    image_id, _ = server.upload(PNG)
-    server.scores = np.nan
-    with pytest.raises(ServerError, match="expected scores, got NaN"):
-        server.click(image_id, points=INSIDE)
 
 
 def test_settings_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 import statistics
+import threading
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -24,8 +26,15 @@ from slimsam_client import (
     ServerError,
     ServerUnavailableError,
     SettingsError,
+    SlimSam,
 )
+from slimsam_client.calls import advance
 from slimsam_client.transport import channel, retries
+from slimsam_client.transport.async_connection import AsyncConnection
+from slimsam_client.transport.connection import Connection
+from slimsam_client.transport.exchange import Attempt, Attempts, Pause
+from slimsam_client.transport.options import RequestOptions
+from slimsam_client.transport.session import READY_TIMEOUT
 
 IMAGE = np.full((1024, 1024, 3), 7, np.uint8)  # 3 MiB on the wire
 EMBEDDING = Embedding(np.zeros((256, 64, 64), np.float16), (300, 400), (768, 1024))
@@ -240,6 +249,7 @@ def test_a_token_that_expires_is_fetched_for_every_attempt(connect: Any, scripte
         ({"author ization": "secret"}, "expected names of letters.* got 'author ization'"),
         ({7: "secret"}, "expected names of letters.* got 7"),
         ("secret", "headers: expected a mapping of names to values, got str"),
+        ({"X-Team": "a", "x-team": "b"}, "headers: expected each name once, .* got x-team twice"),
     ],
 )
 def test_headers_that_grpc_cannot_send(headers: Any, message: str, connect: Any) -> None:
@@ -261,6 +271,57 @@ def test_request_ids(connect: Any, scripted: Any) -> None:
     servicer.script["ModelInfer"] = [grpc.StatusCode.INTERNAL]
     with pytest.raises(ServerError, match=r"\(request order-18\)"):
         sam.with_options(request_id="order-18").predict(EMBEDDING, **CLICK)
+
+
+def pausing(begun: threading.Event) -> Attempts[None]:
+    """A request that the server has refused, and that waits to be sent again."""
+    begun.set()
+    yield Pause(3600)
+
+
+def test_closing_ends_a_pause_between_attempts() -> None:
+    connection, begun = Connection("localhost:1", False), threading.Event()
+    ended: list[Exception] = []
+
+    def run() -> None:
+        try:
+            connection.run(pausing(begun), RequestOptions(5))
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    begun.wait()
+    connection.close(RequestOptions(5))
+    thread.join(60)
+    assert [type(error) for error in ended] == [RequestCancelledError]
+
+
+def test_closing_ends_a_tasks_pause_between_attempts() -> None:
+    async def main() -> None:
+        connection, begun = AsyncConnection("localhost:1", False), threading.Event()
+        running = asyncio.create_task(connection.run(pausing(begun), RequestOptions(5)))
+        await asyncio.to_thread(begun.wait)
+        await connection.close(RequestOptions(5))
+        with pytest.raises(RequestCancelledError, match="expected an open client"):
+            await asyncio.wait_for(running, 60)
+
+    asyncio.run(main())
+
+
+def test_whether_a_server_is_ready_is_asked_within_the_clients_timeout() -> None:
+    for timeout, expected in ((0.5, 0.5), (30, READY_TIMEOUT)):
+        sam = SlimSam("localhost:1", timeout=timeout)
+        asked: list[float] = []
+
+        def run(attempts: Attempts[Any], options: RequestOptions, asked: Any = asked) -> None:
+            step = advance(attempts, None)
+            assert isinstance(step, Attempt)
+            asked.append(step.seconds_left())
+
+        sam._connection.run = run  # type: ignore[assignment, method-assign]
+        sam.ready()
+        assert asked[0] <= expected
 
 
 def test_a_closed_client_says_so(connect: Any, scripted: Any) -> None:
@@ -297,6 +358,7 @@ def test_a_closed_client_says_so(connect: Any, scripted: Any) -> None:
         ({"timeout": None}, "timeout: .* got None"),
         ({"concurrency": 0}, "concurrency: expected an integer of at least 1, got 0"),
         ({"concurrency": 2.5}, "concurrency: .* got 2.5"),
+        ({"shared_memory": "no"}, "shared_memory: expected True or False, got 'no'"),
         ({"url": "http://localhost:8001"}, "url: expected host:port .* got 'http://localhost"),
         ({"url": "localhost"}, "url: expected host:port"),
         ({"url": "localhost:8001/"}, "url: expected host:port"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from slimsam_client import GenerateSettings, SettingsError
-from slimsam_client.numeric import as_integer, as_number
+from slimsam_client.numeric import as_integer, as_number, is_finite
 
 INTEGERS = [3, np.int64(3), np.uint8(3), np.int16(3), np.array(3)]
 NUMBERS = [
@@ -70,3 +70,14 @@ def test_unknown_settings_are_quoted_in_short() -> None:
     with pytest.raises(SettingsError) as caught:
         GenerateSettings.from_json(json.dumps({"x" * 100_000: 1, "\x1b[2J": 2}))
     assert len(str(caught.value)) < 600 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_arrays_of_numbers_alone(kind: type) -> None:
+    for shape in ((), (0,), (3, 5), (2**20 + 3,)):
+        array = np.full(shape, np.finfo(kind).min, kind)
+        assert is_finite(array)
+        for value in (np.nan, np.inf, -np.inf):
+            if array.size:
+                array.flat[-1] = value
+                assert not is_finite(array)

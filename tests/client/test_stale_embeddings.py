@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as messages
 
 from slimsam_client import (
     BatchError,
@@ -21,12 +23,15 @@ from slimsam_client import (
     SlimSam,
     StaleEmbeddingError,
 )
+from slimsam_client.calls import Done, advance
 from slimsam_client.contract import ANY_VERSION, ENCODER, INFO
 from slimsam_client.parity.model_info import ModelInfo
 from slimsam_client.parity.reference import ReferenceAnswer
 from slimsam_client.testing import FakeServer, models as fake_models, servicer
 from slimsam_client.testing.info import DIGEST, answer_info
 from slimsam_client.transport import served_digest
+from slimsam_client.transport.exchange import Attempt, Rpc
+from slimsam_client.transport.sender import Sender
 
 Connect = Callable[..., Any]
 IMAGE = np.zeros((60, 90, 3), np.uint8)
@@ -241,3 +246,20 @@ def test_figures_beyond_their_bounds_are_named() -> None:
     ]
     wrong = replace(bounds, mask_iou_min=float("nan"), score_error=float("inf"))
     assert len(wrong.beyond(bounds)) == 2
+
+
+def test_a_question_leaves_it_to_the_requests_whether_a_server_is_known() -> None:
+    """Which says whether a request waits for it: another thread may know it by now."""
+    sender = Sender("localhost:8001")
+    live = messages.ServerLiveResponse(live=True).SerializeToString()
+    for answered in (False, True):
+        asking = served_digest.ServedDigest(sender).ask(deadline=math.inf)
+        step = advance(asking, None)
+        assert isinstance(step, Attempt) and step.method == "ModelReady"
+        if answered:
+            request = sender.call(Rpc("ServerLive", messages.ServerLiveRequest()), math.inf)
+            assert isinstance(advance(request, None), Attempt)
+            assert isinstance(advance(request, live), Done)
+        step = advance(asking, messages.ModelReadyResponse(ready=False).SerializeToString())
+        assert isinstance(step, Done) and step.result is None
+        assert sender.answered is answered

@@ -71,6 +71,22 @@ def test_files_that_cannot_be_used(
         connect(tls=Tls(*paths))
 
 
+@pytest.mark.parametrize("field", ["root_certificates", "certificate_chain", "private_key"])
+def test_what_a_file_holds_is_no_path_and_is_not_shown(
+    field: str, directory: Path, connect: Any
+) -> None:
+    paths = {"certificate_chain": directory / "one.pem", "private_key": directory / "one.key"}
+    secret = (directory / "one.key").read_text()
+    for given, named in ((secret, "what one holds"), (secret.encode(), "bytes"), (7, "int")):
+        with pytest.raises(
+            SettingsError, match=f"{field}: expected the path of .* got {named}"
+        ) as caught:
+            connect(tls=Tls(**{**paths, field: given}))
+        assert secret.splitlines()[1] not in str(caught.value)
+    with pytest.raises(SettingsError, match=f"{field}: expected a readable PEM file, got .*null"):
+        connect(tls=Tls(**{**paths, field: "one\0.pem"}))
+
+
 def test_tls_to_a_server_without_it(directory: Path, scripted: Any, connect: Any) -> None:
     _, url = scripted
     ssl = Tls(directory / "root.pem", directory / "one.pem", str(directory / "one.key"))

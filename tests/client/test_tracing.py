@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from opentelemetry import context as otel, trace
+from opentelemetry import context as otel, propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator, default_setter
 
 IMAGE = np.full((64, 64, 3), 7, np.uint8)
 
@@ -26,6 +27,31 @@ def test_the_callers_trace_goes_along(connect: Any, scripted: Any) -> None:
     assert "traceparent" not in servicer.seen[0].headers
     for seen in servicer.seen[1:]:
         assert seen.headers["traceparent"] == f"00-{0x1234:032x}-{0x56:016x}-01"
+
+
+class XRay(TextMapPropagator):
+    """Propagates a name with capitals, as those of AWS X-Ray have it."""
+
+    def inject(self, carrier: Any, context: Any = None, setter: Any = default_setter) -> None:
+        setter.set(carrier, "X-Amzn-Trace-Id", "Root=1-2-3;Sampled=1")
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        raise NotImplementedError
+
+    @property
+    def fields(self) -> set[str]:
+        return {"X-Amzn-Trace-Id"}
+
+
+def test_a_propagator_whose_names_have_capitals(connect: Any, scripted: Any) -> None:
+    servicer, url = scripted
+    configured = propagate.get_global_textmap()
+    propagate.set_global_textmap(XRay())
+    try:
+        connect(url).embed(IMAGE)
+    finally:
+        propagate.set_global_textmap(configured)
+    assert servicer.seen[0].headers["x-amzn-trace-id"] == "Root=1-2-3;Sampled=1"
 
 
 def test_a_client_without_opentelemetry(scripted: Any) -> None:

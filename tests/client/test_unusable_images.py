@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slimsam_client import AsyncSlimSam, BatchError, ImageError, SettingsError, SlimSam, load_image
+from slimsam_client.image import jpeg, reads, tiff
+from slimsam_client.image.exif import MAX_EXIF_BYTES
+from slimsam_client.image.load import load_encoded
 from slimsam_client.testing import FakeServer
 
 NOISE = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
@@ -80,6 +83,92 @@ def test_a_decompression_bomb() -> None:
             load_image(png_header(side, side))
     with pytest.raises(ImageError, match="at most 100 pixels, got 450 x 300; .* larger max_pixels"):
         load_image(png(np.zeros((300, 450, 3), np.uint8)), max_pixels=100)
+
+
+def test_a_jpeg_of_many_scans() -> None:
+    """Each is a pass over the whole picture, for as few bytes as its author likes."""
+    content = encoded(NOISE, "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    most = content[:-2] + last * (jpeg.MAX_SCANS - content.count(b"\xff\xda")) + content[-2:]
+    assert load_image(most).shape == NOISE.shape
+    more = most[:-2] + last + most[-2:]
+    for load in (load_image, lambda one: load_encoded(one, 10_000, ("JPEG",), "")):
+        with pytest.raises(ImageError, match="image bytes: expected a JPEG of at most 100 scans"):
+            load(more)
+
+
+def test_a_jpeg_of_many_segments() -> None:
+    content = encoded(NOISE, "JPEG")
+    comments = b"\xff\xfe\x00\x02" * jpeg.MAX_SEGMENTS
+    with pytest.raises(ImageError, match="expected a JPEG of .* 10,000 segments"):
+        load_image(content[:2] + comments + content[2:])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_jpegs_that_seem_to_have_many_scans(options: dict[str, Any]) -> None:
+    """Such as in a comment, in the video behind a picture, or between restarts."""
+    content = encoded(NOISE, "JPEG", **options)
+    looks = b"\xff\xda" * 1000
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + len(looks)) + looks
+    filling = b"\xff" * 1000
+    for one in (
+        content + looks,
+        *(content[:2] + more + content[2:] for more in (comment, filling)),
+    ):
+        assert np.array_equal(load_image(one), load_image(content))
+
+
+def test_a_tiff_of_more_numbers_than_tiles() -> None:
+    """Pillow makes objects of each."""
+    content = bytearray(encoded(NOISE, "TIFF"))
+    (start,) = struct.unpack_from("<L", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = range(start + 2, start + 2 + 12 * count, 12)
+    (offsets,) = (at for at in entries if struct.unpack_from("<H", content, at) == (273,))
+    struct.pack_into("<HLL", content, offsets + 2, 4, tiff.MAX_NUMBERS + 1, len(content))
+    content += bytes(4 * (tiff.MAX_NUMBERS + 1))
+    with pytest.raises(ImageError, match="at most 1,048,576 numbers in a tag, got 1,048,577"):
+        load_encoded(bytes(content), 10_000, ("TIFF",), "")
+
+
+def test_exif_that_is_too_long() -> None:
+    """Of a PNG it is ignored, as all that cannot be read; of a JPEG Pillow reads it in any case."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    short, long = turned.tobytes(), turned.tobytes() + bytes(MAX_EXIF_BYTES)
+    assert load_image(encoded(NOISE, "PNG", exif=short)).shape == (90, 60, 3)
+    assert np.array_equal(load_image(encoded(NOISE, "PNG", exif=long)), NOISE)
+    content = encoded(NOISE, "JPEG")
+    segment = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
+    assert load_image(content[:2] + segment * 16 + content[2:]).shape == NOISE.shape
+    with pytest.raises(ImageError, match="expected a JPEG of .* 1,048,576 bytes of EXIF"):
+        load_image(content[:2] + segment * 17 + content[2:])
+
+
+def many_parts(form: str, count: int) -> bytes:
+    """A picture with so many parts that say nothing."""
+    content = encoded(NOISE, form)
+    if form == "PNG":
+        return content[:33] + chunk(b"noNe", b"") * count + content[33:]
+    if form == "GIF":
+        start = 13 + 3 * 2 ** ((content[10] & 7) + 1)  # behind the palette
+        return content[:start] + b"\x21\xfe\x01 \x00" * count + content[start:]
+    return content[:2] + b"\xff\xfe\x00\x02" * count + content[2:]
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "JPEG"])
+def test_a_file_that_somebody_else_sent_has_no_more_parts_than_pictures_have(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow takes them one by one, in Python."""
+    monkeypatch.setattr(reads, "MAX_READS", 3000)
+
+    def load(count: int) -> NDArray[np.uint8]:
+        return load_encoded(many_parts(form, count), 10_000, (form,), "")
+
+    assert np.array_equal(load(500), load_image(encoded(NOISE, form)))
+    with pytest.raises(ImageError, match="image bytes: expected a file of at most 3,000 segments"):
+        load(3000)
 
 
 def test_no_pixels() -> None:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -35,6 +36,7 @@ from slimsam_client import (
     SettingsError,
     SlimSam,
     UploadedImage,
+    cli,
 )
 from slimsam_client.clicks import upload as uploads
 from slimsam_client.clicks.predict import ASKS, SENDS
@@ -42,6 +44,7 @@ from slimsam_client.contract import CLICK, ENCODER, IMAGE, IMAGE_KEY_HEADER, TOO
 from slimsam_client.relay import Relay, RelayedMasks
 from slimsam_client.results import image_key
 from slimsam_client.testing import FakeServer, servicer
+from slimsam_client.testing.memory_store import MemoryStore
 from slimsam_client.transport import channel, routes
 from slimsam_client.transport.routes import ranked
 
@@ -179,6 +182,26 @@ def test_masks_of_previews_are_not_kept(kind: Any, fake: FakeServer, connect: Co
             sam.predict(image, INSIDE, keep_masks="no")
     single = sam.predict(sam.upload(PIXELS), INSIDE, masks=kind, keep_masks=False)
     assert np.array_equal(single.scores, expected.scores[0])
+
+
+@pytest.mark.parametrize("caller", ["Predictor", "slimsam segment"])
+def test_what_nobody_can_refine_by_its_id_is_not_kept(
+    caller: str, fake: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A mask that is kept makes another one go, which somebody may be refining."""
+    put: list[bytes] = []
+    monkeypatch.setattr(MemoryStore, "put_mask", lambda store, *mask: put.append(mask[1]))
+    if caller == "Predictor":
+        with SlimSam(fake.url) as sam:
+            predictor = Predictor(sam)
+            predictor.set_image(PIXELS)
+            logits = predictor.predict(INSIDE, [1])[2]
+            predictor.predict(INSIDE, [1], mask_input=logits[0])
+    else:
+        (tmp_path / "photo.png").write_bytes(encoded("PNG"))
+        arguments = ["segment", str(tmp_path / "photo.png"), "--point", "30,20", "--url", fake.url]
+        assert cli.main(arguments) == 0
+    assert CLICK.name in models(fake) and not put
 
 
 def test_what_is_not_kept_is_sent_again(fake: FakeServer, connect: Connect) -> None:

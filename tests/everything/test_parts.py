@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,23 @@ def test_small_holes_are_filled_and_small_regions_dropped() -> None:
         assert changed and np.array_equal(cleaned, expected)
         again, changed = remove_small_regions(cleaned, 9)
         assert np.array_equal(again, cleaned) and not changed
+
+
+def test_regions_are_numbered_in_little_memory() -> None:
+    """A mask of everything mode may have 179 million pixels."""
+    mask = np.zeros((2500, 2000), np.bool_)
+    mask[100:2000, 100:1500] = True
+    expected = mask.copy()
+    mask[500:502, 500:502] = False
+    mask[2400, 1900] = True
+    tracemalloc.start()
+    try:
+        cleaned, changed = remove_small_regions(mask, 9)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert changed and np.array_equal(cleaned, expected)
+    assert most < 11 * mask.size
 
 
 def test_the_largest_region_stays() -> None:

@@ -76,7 +76,21 @@ def add_connection(parser: argparse.ArgumentParser, timeout: float, address: str
 
 def connect(options: argparse.Namespace, client: type[C]) -> C:
     """Make the client that the options ask for."""
-    return client(options.url, options.timeout, tls=tls_of(options), headers=dict(options.header))
+    return client(options.url, options.timeout, tls=tls_of(options), headers=headers_of(options))
+
+
+def headers_of(options: argparse.Namespace) -> dict[str, str]:
+    """Give the headers that the options ask for.
+
+    Raises:
+        SettingsError: a name is there twice.
+    """
+    headers: dict[str, str] = {}
+    for name, value in options.header:
+        if name in headers:
+            raise SettingsError(f"--header: expected each name once, got {name} twice")
+        headers[name] = value
+    return headers
 
 
 def tls_of(options: argparse.Namespace) -> bool | Tls:

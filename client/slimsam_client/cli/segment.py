@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
     image = decoded(content, str(options.image))
     start = time.perf_counter()
     with connect(options, SlimSam) as sam:
-        prediction = sam.predict(sam.upload(content), points, labels, options.box)
+        kept = sam.upload(content)
+        prediction = sam.predict(kept, points, labels, options.box, keep_masks=False)
     seconds = time.perf_counter() - start
     best = int(prediction.best)
     if options.output:

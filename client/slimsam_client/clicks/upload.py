@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.calls import Call, Operation
-from slimsam_client.contract import ID_PATTERN, IMAGE, TOO_LARGE, Arrays
+from slimsam_client.contract import ID_PATTERN, IMAGE, TOO_LARGE
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, InvalidRequestError
-from slimsam_client.everything.remote import bytes_tensor, to_png
+from slimsam_client.everything.remote import picture_arrays, to_png
 from slimsam_client.image.load import ImageSource, load_portable_image, preprocess
 from slimsam_client.quoting import quoted_value
 from slimsam_client.results import UploadedImage
@@ -23,7 +23,7 @@ MAX_BYTES: Final = 30 * 2**20
 
 
 def upload(image: ImageSource) -> Operation[UploadedImage]:
-    """Have the server keep an image.
+    """Have the server keep an image, within one timeout.
 
     A file travels as it is if the server is sure to read it as this process does; otherwise its
     pixels travel as PNG. What is above a limit is reduced to the encoder's frame, which gives the
@@ -31,6 +31,7 @@ def upload(image: ImageSource) -> Operation[UploadedImage]:
     """
     pixels, encoded = load_portable_image(image)
     size = (pixels.shape[0], pixels.shape[1])
+    refused = False
     if size[0] * size[1] <= MAX_PIXELS:
         content = to_png(pixels) if encoded is None else encoded
         if len(content) <= MAX_BYTES:
@@ -39,8 +40,10 @@ def upload(image: ImageSource) -> Operation[UploadedImage]:
             except InvalidRequestError as error:  # the server's limits may be lower
                 if TOO_LARGE not in str(error):
                     raise
+                refused = True
     frame, valid = preprocess(pixels)
-    return (yield from _sent(UploadedImage("", to_png(frame[: valid[0], : valid[1]]), size, True)))
+    reduced = UploadedImage("", to_png(frame[: valid[0], : valid[1]]), size, True)
+    return (yield from _sent(reduced, continues=refused))
 
 
 def upload_again(image: UploadedImage) -> Operation[None]:
@@ -52,9 +55,7 @@ def upload_again(image: UploadedImage) -> Operation[None]:
 
 
 def _sent(image: UploadedImage, continues: bool = False) -> Operation[UploadedImage]:
-    arrays: Arrays = {"image_bytes": bytes_tensor([image.content])}
-    if image.is_reduced:
-        arrays["original_size"] = np.array(image.original_size, np.int32)
+    arrays = picture_arrays(image.content, image.original_size if image.is_reduced else None)
     answer = yield Call(IMAGE, arrays, continues=continues, image_key=image.key)
     if tuple(answer["original_size"].tolist()) != image.original_size:
         raise ContractError(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from slimsam_client.errors import MissingExtraError
 
+BAND_PIXELS: Final = 2**20
+"""So many pixels are counted and looked up at once."""
+
 
 def remove_small_regions(mask: NDArray[np.bool_], min_area: int) -> tuple[NDArray[np.bool_], bool]:
     """Fill small holes, then drop small regions; the largest region always stays.
+
+    While it works, it takes about 8 bytes per pixel.
 
     Args:
         mask: (H, W) bool.
@@ -38,13 +45,22 @@ def _without_small(
             "run `pip install slimsam-client[regions]`, or leave it at 0"
         ) from error
     parts, count = ndimage.label(mask ^ holes, structure=np.ones((3, 3)))
-    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    small = np.flatnonzero(areas < min_area) + 1
-    if not len(small):
+    numbers = parts.reshape(-1)
+    # NumPy counts and looks up by numbers of 64 bits, so that is done in bands.
+    bands = [slice(start, start + BAND_PIXELS) for start in range(0, numbers.size, BAND_PIXELS)]
+    areas = np.zeros(count + 1, np.int64)
+    for band in bands:
+        areas += np.bincount(numbers[band], minlength=count + 1)
+    chosen = areas < min_area
+    chosen[0] = False  # what is no part
+    if not chosen.any():
         return mask, False
-    if holes:
-        return mask | np.isin(parts, small), True
-    keep = np.setdiff1d(np.arange(1, count + 1), small)
-    if not len(keep):
-        keep = np.array([areas.argmax() + 1])
-    return np.isin(parts, keep), True
+    if not holes:
+        chosen[1:] = ~chosen[1:]
+        if not chosen.any():
+            chosen[areas[1:].argmax() + 1] = True
+    changed = np.empty(numbers.size, np.bool_)
+    for band in bands:
+        changed[band] = chosen[numbers[band]]
+    found = changed.reshape(mask.shape)
+    return (np.logical_or(found, mask, out=found) if holes else found), True

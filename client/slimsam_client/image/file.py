@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 from PIL import Image, ImageFile
 
 from slimsam_client.errors import ImageError
+from slimsam_client.image import jpeg, tiff
 from slimsam_client.quoting import quoted
 
 LONGEST_PATH: Final = 1024
@@ -90,9 +91,14 @@ def open_image(
         formats: Pillow's names of formats; those of all plugins by default.
 
     Raises:
-        ImageError: it is of no format that is known, or cannot be read.
+        ImageError: it is of no format that is known, cannot be read, or is above a limit of
+            `check_jpeg` or `check_tiff`.
     """
-    prefix = _prefix(file, name)
+    prefix = _read(file, name, 16)  # by as many bytes plugins tell a format
+    if prefix.startswith(jpeg.START):
+        jpeg.check_jpeg(_read(file, name), name)
+    if prefix.startswith(tiff.STARTS):
+        tiff.check_tiff(file, name)
     try:
         # Plugins of common formats come first, because loading all of them takes a while.
         for load_plugins in (Image.preinit, Image.init):
@@ -101,6 +107,8 @@ def open_image(
                 image = _open_as(format_name, file, prefix)
                 if image is not None:
                     return image
+    except ImageError:  # a file has a limit of its own
+        raise
     except Exception as error:  # plugins raise OSError, ValueError, struct.error and others
         raise damaged(name, error) from error
     expected = (
@@ -197,18 +205,18 @@ def _seekable(file: IO[bytes], name: str) -> IO[bytes]:
     return io.BytesIO(content)
 
 
-def _prefix(file: IO[bytes], name: str) -> bytes:
-    """Read as many bytes as Pillow's plugins tell a format by."""
+def _read(file: IO[bytes], name: str, count: int = -1) -> bytes:
+    """Read so many bytes from the file's start, or all of it."""
     try:
         file.seek(0)
-        prefix = file.read(16)
+        content = file.read(count)
     except UnicodeDecodeError as error:
         raise ImageError(_text_mode(name)) from error
     except Exception as error:
         raise _unreadable(name, error) from error
-    if not isinstance(prefix, bytes):
+    if not isinstance(content, bytes):
         raise ImageError(_text_mode(name))
-    return prefix
+    return content
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:

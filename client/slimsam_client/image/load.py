@@ -14,6 +14,7 @@ from slimsam_client.contract import IMAGE_SIZE
 from slimsam_client.errors import ImageError, SettingsError
 from slimsam_client.image.file import exclusive, open_image, opened
 from slimsam_client.image.pixels import has_deep_gray, to_rgb
+from slimsam_client.image.reads import LimitedReads
 from slimsam_client.numeric import as_number
 from slimsam_client.quoting import quoted, quoted_value
 
@@ -83,9 +84,10 @@ def load_encoded(
         (H, W, 3) uint8, RGB.
 
     Raises:
-        ImageError: as `load_image`; or of another format.
+        ImageError: as `load_image`; or of another format, or of more parts than MAX_READS.
     """
-    with opened(content) as (file, name), open_image(file, name, formats) as image:
+    name = "image bytes"
+    with open_image(LimitedReads(content, name), name, formats) as image:
         _check_size(image.size, name, max_pixels, advice)
         return to_rgb(image, name)
 

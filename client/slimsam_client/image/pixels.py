@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from slimsam_client.errors import ImageError
+from slimsam_client.image.exif import orientation
 from slimsam_client.image.file import damaged, load
 from slimsam_client.quoting import quoted
 
@@ -46,9 +47,9 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     try:
         is_upper_byte = _has_deep_color(image)
         load(image)
-        orientation = _orientation(image)
-        if orientation in TRANSPOSITIONS:
-            image = image.transpose(TRANSPOSITIONS[orientation])
+        turned = orientation(image)
+        if turned in TRANSPOSITIONS:
+            image = image.transpose(TRANSPOSITIONS[turned])
         if has_deep_gray(image):
             gray = _scaled(np.asarray(image), name)
             return np.repeat(gray[:, :, None], 3, axis=2)
@@ -75,15 +76,6 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
             "to 0..255 and give a uint8 array"
         )
     return pixels
-
-
-def _orientation(image: Image.Image) -> int:
-    """Read EXIF's orientation; like viewers, take 1, which is upright, where it cannot be read."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        return orientation if isinstance(orientation, int) else 1
-    except Exception:
-        return 1
 
 
 def _has_deep_color(image: Image.Image) -> bool:

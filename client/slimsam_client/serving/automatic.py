@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slimsam_client.calls import Done, Steps, advance
-from slimsam_client.contract import ENCODER, MASKS, Arrays
+from slimsam_client.calls import Call, Done, Steps, advance
+from slimsam_client.contract import DECODED_MASKS, ENCODER, MASKS, Arrays
 from slimsam_client.errors import SettingsError
 from slimsam_client.everything.generator import calls_in_graph, generate_records
 from slimsam_client.everything.in_graph import Ask
@@ -19,6 +20,7 @@ from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.everything.settings import GenerateSettings
 from slimsam_client.quoting import quoted_value
 from slimsam_client.serving.limits import ELSEWHERE, Limits, Watch
+from slimsam_client.serving.numbers import checked_numbers
 from slimsam_client.serving.picture import (
     picture_bytes,
     read_picture,
@@ -80,6 +82,7 @@ def answer_request(
             limit.
         RequestCancelledError: the watch says so.
         MissingExtraError: min_mask_region_area is given and scipy is not installed.
+        ServerError: the encoder or the decoder gave NaN or infinity.
     """
     watch.check()
     settings = limits.within(_read_settings(inputs, limits))
@@ -88,22 +91,32 @@ def answer_request(
     size = size_of_masks(pixels, stated)
     if ask is not None and calls_in_graph(size, settings) > limits.max_calls:
         ask = None  # of a very large picture, the graph takes a few points at once
-    steps = generate_records(pixels, settings, None, watch.check, ask, size)
+    checked = None if ask is None else partial(_asked, ask)
+    steps = generate_records(pixels, settings, None, watch.check, checked, size)
     embedding = find_embedding(picture_bytes(inputs, limits, ELSEWHERE), stated)
     records = yield from _with_embedding(steps, embedding)
     return to_tensors(records, size)
 
 
 def _with_embedding(steps: Steps[T], embedding: NDArray[np.float16] | None) -> Steps[T]:
-    """Answer the first call of the encoder, which is of the whole picture, if that is possible."""
+    """Answer the first call of the encoder, which is of the whole picture, if that is possible.
+
+    Raises:
+        ServerError: another call got no numbers.
+    """
     step = advance(steps, None)
     while not isinstance(step, Done):
         if embedding is not None and step.spec is ENCODER:
             answer, embedding = {"image_embeddings": embedding}, None
         else:
-            answer = yield step
+            answer = checked_numbers(step.spec, (yield step))
         step = advance(steps, answer)
     return step.result
+
+
+def _asked(ask: Ask, calls: Iterable[Call]) -> Iterator[Arrays]:
+    """Have `ask` answer calls of slimsam_decoder_masks, and check what it answers."""
+    return (checked_numbers(DECODED_MASKS, answer) for answer in ask(calls))
 
 
 def _read_settings(inputs: Arrays, limits: Limits) -> GenerateSettings:

@@ -18,10 +18,11 @@ from slimsam_client.clicks.answer import (
 )
 from slimsam_client.clicks.request import MAX_PROMPT_BYTES, ClickRequest
 from slimsam_client.contract import BULK_DECODER, DECODER, LOW_RES_SIZE, NOT_KEPT, Arrays
-from slimsam_client.errors import NotKeptError, PromptError, ServerError
+from slimsam_client.errors import NotKeptError, PromptError
 from slimsam_client.prompts.encode import prompt_arrays
 from slimsam_client.serving.cache.identity import PictureKeys, from_id, new_mask_key, to_id
 from slimsam_client.serving.limits import Watch
+from slimsam_client.serving.numbers import checked_numbers
 from slimsam_client.serving.picture_store import PictureStore
 
 
@@ -70,7 +71,7 @@ def answer_prompt(
         NotKeptError: the picture or the mask is not kept.
         RequestCancelledError: the watch says so.
         MissingExtraError: polygons are asked for, and contourpy is not installed.
-        ServerError: the decoder gave no numbers.
+        ServerError: the decoder gave NaN or infinity.
     """
     watch.check()
     for name in ("image_id", "prompt"):  # Triton counts inputs, and takes mask_input for one
@@ -90,9 +91,8 @@ def answer_prompt(
     if len(prompts.point_labels):
         arrays = {"image_embeddings": picture.image_embeddings, **prompt_arrays(prompts)}
         model = DECODER if len(prompts.point_labels) == 1 else BULK_DECODER
-        chosen = choose_masks((yield Call(model, arrays)), request.choice)
-        if not np.isfinite(chosen[0]).all():
-            raise ServerError(f"{model.name}: expected scores, got NaN")
+        found = checked_numbers(model, (yield Call(model, arrays)))
+        chosen = choose_masks(found, request.choice)
     answer = answer_click(
         chosen,
         request.format,

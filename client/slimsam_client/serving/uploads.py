@@ -12,6 +12,7 @@ from slimsam_client.everything.remote import bytes_tensor
 from slimsam_client.image.load import MAX_PIXELS, preprocess
 from slimsam_client.serving.cache.identity import PictureKeys, to_id
 from slimsam_client.serving.limits import Watch
+from slimsam_client.serving.numbers import checked_numbers
 from slimsam_client.serving.picture import (
     picture_bytes,
     read_picture,
@@ -62,6 +63,7 @@ def answer_upload(
         ImageError: there is no image, it cannot be read or used, or is above a limit; or it is not
             what a picture of original_size is when it is reduced to the 1024 frame.
         RequestCancelledError: the watch says so.
+        ServerError: the encoder gave NaN or infinity.
     """
     watch.check()
     content = picture_bytes(inputs, limits, TOO_LARGE)
@@ -72,8 +74,10 @@ def answer_upload(
         pixels = read_picture(inputs, limits, TOO_LARGE)
         size = size_of_masks(pixels, stated)
         frame, valid = preprocess(pixels)
+        del pixels  # up to 200 MB, which nothing needs while the encoder works
         watch.check()
-        answer = yield Call(ENCODER, {"image": frame, "input_size": valid})
+        framed: Arrays = {"image": frame, "input_size": valid}
+        answer = checked_numbers(ENCODER, (yield Call(ENCODER, framed)))
         picture = KeptPicture(answer["image_embeddings"], size, (int(valid[0]), int(valid[1])))
         cache.put_picture(key, picture)
     return {

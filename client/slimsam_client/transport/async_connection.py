@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
@@ -16,7 +17,8 @@ from slimsam_client.transport.options import RequestOptions
 from slimsam_client.transport.routes import Routes
 from slimsam_client.transport.session import Session
 from slimsam_client.transport.shared_memory.pool import RegionPool
-from slimsam_client.transport.status import Status
+from slimsam_client.transport.status import Status, client_closed
+from slimsam_client.transport.threads import LOOK
 from slimsam_client.transport.tls import Tls
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ class AsyncConnection:
 
     def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
         self.session = Session(url, regions)
+        self._closed = False
         settings = channel_settings(url, tls, one_server=regions is not None)
         self._routes = Routes(settings, lambda each: LoopLinks(each.make_async, each.url))
 
@@ -39,6 +42,7 @@ class AsyncConnection:
             if not self._routes.any.closed:
                 await self.run(self.session.close(), options)
         finally:
+            self._closed = True
             async with AsyncExitStack() as closes:  # each of them, whatever another raises
                 for links in self._routes.all():
                     for channel in links.close():
@@ -51,7 +55,7 @@ class AsyncConnection:
             outcome = None
             try:
                 if isinstance(step, Pause):
-                    await asyncio.sleep(step.seconds)
+                    await self._pause(step.seconds)
                 else:
                     outcome = await self._send(step, options)
             except (SlimSamError, Status) as error:
@@ -60,6 +64,13 @@ class AsyncConnection:
                 attempts.close()  # a cancelled operation ends at once
                 raise
         return step.result
+
+    async def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._closed:
+                raise client_closed(self.session.url)
+            await asyncio.sleep(min(left, LOOK))
 
     async def _send(self, attempt: Attempt, options: RequestOptions) -> bytes:
         metadata = attempt.metadata(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, closing
 from typing import TypeVar
 
@@ -17,8 +18,8 @@ from slimsam_client.transport.options import RequestOptions
 from slimsam_client.transport.routes import Routes
 from slimsam_client.transport.session import Session
 from slimsam_client.transport.shared_memory.pool import RegionPool
-from slimsam_client.transport.status import Status
-from slimsam_client.transport.threads import apart
+from slimsam_client.transport.status import Status, client_closed
+from slimsam_client.transport.threads import LOOK, apart
 from slimsam_client.transport.tls import Tls
 
 T = TypeVar("T")
@@ -38,17 +39,19 @@ class Connection:
 
     def __init__(self, url: str, tls: bool | Tls, regions: RegionPool | None = None) -> None:
         self.session = Session(url, regions)
+        self._closed = False
         settings = channel_settings(url, tls, one_server=regions is not None)
         self._routes: Routes[Links[grpc.Channel]] = Routes(
             settings, lambda each: Links(each.make, each.url)
         )
 
     def close(self, options: RequestOptions) -> None:
-        """Close the channel; requests in flight fail."""
+        """Close the channel; requests in flight fail, those too that wait to be sent again."""
         try:
             if not self._routes.any.closed:
                 self.run(self.session.close(), options)
         finally:
+            self._closed = True
             with ExitStack() as closes:  # each of them, whatever another raises
                 for links in self._routes.all():
                     for channel in links.close():
@@ -74,13 +77,20 @@ class Connection:
                 outcome: object = None
                 try:
                     if isinstance(step, Pause):
-                        interruption.wait(step.seconds)
+                        self._pause(step.seconds, interruption)
                     else:
                         outcome = self._send(step, options, interruption)
                 except (SlimSamError, Status) as error:
                     outcome = error
                 step = advance(attempts, outcome)
             return step.result
+
+    def _pause(self, seconds: float, interruption: Interruption) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not interruption.happened:
+            if self._closed:
+                raise client_closed(self.session.url)
+            interruption.wait(min(left, LOOK))
 
     def _send(self, attempt: Attempt, options: RequestOptions, interruption: Interruption) -> bytes:
         metadata = attempt.metadata(options)

@@ -161,4 +161,10 @@ def _checked(headers: Mapping[str, str] | None) -> dict[str, str]:
         raise SettingsError(
             f"headers: expected a mapping of names to values, got {type(headers).__name__}"
         )
-    return dict(checked_header(name, value) for name, value in headers.items())
+    checked: dict[str, str] = {}
+    for given, text in headers.items():
+        name, value = checked_header(given, text)
+        if name in checked:
+            raise SettingsError(f"headers: expected each name once, in any case, got {name} twice")
+        checked[name] = value
+    return checked

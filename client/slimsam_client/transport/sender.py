@@ -60,6 +60,16 @@ class Sender:
             CongestionWindow
         )
 
+    def aside(self) -> Sender:
+        """Give a sender for questions beside the user's requests, in the same congestion windows.
+
+        What answers them does not count as an answer to this one.
+        """
+        other = Sender(self.url)
+        other.answered = self.answered
+        other._windows = self._windows
+        return other
+
     def make(
         self, exchange: Exchange[T], deadline: float, check: Check | None = None
     ) -> Attempts[T]:

@@ -52,13 +52,12 @@ class ServedDigest:
         """
         # After an outage, the next server to answer may serve another checkpoint.
         if time.monotonic() >= self._expiry or self._outages != self._sender.outages:
-            answered = self._sender.answered
-            there = yield from self._is_there(deadline)
-            self._digest = (yield from self._request(deadline)) if there else None
+            # A client that never had an answer to a request of its own does not wait for a model.
+            sender = self._sender.aside()
+            there = yield from _is_there(sender, deadline)
+            self._digest = (yield from _request(sender, deadline)) if there else None
             self._expiry = time.monotonic() + DIGEST_SECONDS
             self._outages = self._sender.outages
-            # A client that never had an answer to a request of its own does not wait for a model.
-            self._sender.answered = answered
         return self._digest
 
     def of_answer(self, version: str, before: str | None, deadline: float) -> Attempts[str | None]:
@@ -80,7 +79,7 @@ class ServedDigest:
         for _ in range(ASKS):
             if version == ANY_VERSION or digest is None or model_version(digest) == version:
                 return digest
-            digest = yield from self._request(deadline)
+            digest = yield from _request(self._sender, deadline)
         raise StaleEmbeddingError(
             f"{self._sender.url}: expected a server of the checkpoint that has encoded the image, "
             f"version {quoted(version)}, got {ASKS} answers of others; embed the image again"
@@ -96,17 +95,19 @@ class ServedDigest:
                 "embed the image again"
             )
 
-    def _is_there(self, deadline: float) -> Attempts[bool]:
-        ready = messages.ModelReadyRequest(name=INFO.name)
-        answer = yield from self._sender.call(Rpc("ModelReady", ready, retry=True), deadline)
-        return bool(answer.ready)
 
-    def _request(self, deadline: float) -> Attempts[str | None]:
-        question = replace(INFO, outputs=INFO.outputs[:1])  # without the reference answer
-        call = Call(question, {})
-        exchange = infer(call, self._sender.url, uuid.uuid4().hex, None, Breakages())
-        try:
-            with (yield from self._sender.make(exchange, deadline)) as answer:
-                return ModelInfo.from_json(answer["info"][0]).digest
-        except ModelNotReadyError:  # artifacts of early versions have no slimsam_info
-            return None
+def _is_there(sender: Sender, deadline: float) -> Attempts[bool]:
+    ready = messages.ModelReadyRequest(name=INFO.name)
+    answer = yield from sender.call(Rpc("ModelReady", ready, retry=True), deadline)
+    return bool(answer.ready)
+
+
+def _request(sender: Sender, deadline: float) -> Attempts[str | None]:
+    question = replace(INFO, outputs=INFO.outputs[:1])  # without the reference answer
+    call = Call(question, {})
+    exchange = infer(call, sender.url, uuid.uuid4().hex, None, Breakages())
+    try:
+        with (yield from sender.make(exchange, deadline)) as answer:
+            return ModelInfo.from_json(answer["info"][0]).digest
+    except ModelNotReadyError:  # artifacts of early versions have no slimsam_info
+        return None

@@ -147,9 +147,9 @@ class Session:
                 return False
         return True
 
-    def missing(self, seconds: float = READY_TIMEOUT) -> Attempts[SlimSamError | None]:
-        """Ask once what keeps the server from serving all models."""
-        deadline = time.monotonic() + seconds
+    def missing(self, seconds: float) -> Attempts[SlimSamError | None]:
+        """Ask once what keeps the server from serving all models, within READY_TIMEOUT at most."""
+        deadline = time.monotonic() + min(seconds, READY_TIMEOUT)
         lives = False
         try:
             request = messages.ServerLiveRequest()
@@ -173,8 +173,7 @@ class Session:
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
-            look = min(max(left, SHORTEST_READY_TIMEOUT), READY_TIMEOUT)
-            missing = yield from self.missing(look)
+            missing = yield from self.missing(max(left, SHORTEST_READY_TIMEOUT))
             if missing is None:
                 return
             if isinstance(missing, AccessDeniedError | ContractError):

@@ -16,6 +16,7 @@ from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 from slimsam_client.calls import Call
 from slimsam_client.contract import ANY_VERSION, Arrays, ModelSpec, TensorSpec, model_version
 from slimsam_client.errors import OTHER_CONTRACT, ContractError, InvalidRequestError
+from slimsam_client.numeric import is_finite
 from slimsam_client.quoting import quoted
 from slimsam_client.transport.shared_memory.region import Slot
 
@@ -121,7 +122,7 @@ def from_response(
             array = _from_bytes(response.raw_output_contents[index], tensor, shape, where)
         else:
             raise ContractError(f"{where} with its values, got none; {OTHER_CONTRACT}")
-        if spec.batched and tensor.dtype in FLOATS and not _is_finite(array):
+        if spec.batched and tensor.dtype in FLOATS and not is_finite(array):
             raise InvalidRequestError(
                 f"{url}: expected numbers in the output {tensor.name} of {spec.name}, the server "
                 "answered NaN: values of this request that the contract forbids, or a model whose "
@@ -216,16 +217,6 @@ def _strings(raw: bytes, count: int) -> NDArray[np.object_] | None:
         strings[index] = raw[start : start + length]
         start += length
     return strings if start == len(raw) else None
-
-
-def _is_finite(array: NDArray[Any]) -> bool:
-    if array.dtype == np.float16:
-        # The exponent bits of NaN and of infinity are all ones. NumPy's isfinite takes ten times as
-        # long for float16. The array is read in parts, so that 16 prompts need no copy of 8 MiB.
-        bits = array.view(np.uint16).reshape(-1)
-        parts = (bits[start : start + 2**20] for start in range(0, bits.size, 2**20))
-        return all(bool(((part & 0x7FFF) < 0x7C00).all()) for part in parts)
-    return bool(np.isfinite(array).all())
 
 
 def _described(found: tuple[str, tuple[int, ...]] | None) -> str:

@@ -19,7 +19,8 @@ J = TypeVar("J")
 T = TypeVar("T")
 
 LOOK: Final = 0.2
-"""Seconds after which a wait looks for signals where none of them can end it, as on Windows."""
+"""Seconds after which a wait looks for what cannot end it: for signals, as on Windows, and whether
+a client has been closed."""
 
 
 def apart(work: Callable[[], T], cancel: Callable[[], object]) -> T:

@@ -6,10 +6,15 @@ import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 
 from slimsam_client.errors import SettingsError
+from slimsam_client.quoting import quoted
+
+_PEM: Final = "-----BEGIN"
+"""What PEM files hold begins so."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,17 @@ def credentials(tls: Tls) -> grpc.ChannelCredentials:
 def _read(path: str | os.PathLike[str] | None, name: str) -> bytes | None:
     if path is None:
         return None
+    is_path = isinstance(path, str | os.PathLike)
+    if not is_path or _PEM in str(path):
+        # What a file holds may be a secret, so no message shows it.
+        got = "what one holds" if is_path else type(path).__name__
+        raise SettingsError(f"tls: {name}: expected the path of a PEM file, got {got}")
     try:
         return Path(path).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError comes of NUL
+        reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"tls: {name}: expected a readable PEM file, got {path}: {error.strerror}"
+            f"tls: {name}: expected a readable PEM file, got {quoted(str(path))}: {reason}"
         ) from error
 
 

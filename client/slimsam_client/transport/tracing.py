@@ -18,13 +18,16 @@ except ImportError:
 
 
 def inject_context(headers: dict[str, str]) -> dict[str, str]:
-    """Add the current trace context (W3C `traceparent`) to a request's headers.
+    """Give a request's headers with the current trace context (W3C `traceparent`) among them.
 
-    Triton takes it up with `--trace-config mode=opentelemetry`.
+    Triton takes it up with `--trace-config mode=opentelemetry`. Other propagators may be set up; of
+    their headers' names some have capitals, which gRPC refuses.
     """
-    if propagate is not None:
-        propagate.inject(headers)
-    return headers
+    if propagate is None:
+        return headers
+    context: dict[str, str] = {}
+    propagate.inject(context)
+    return {**headers, **{name.lower(): value for name, value in context.items()}}
 
 
 @contextmanager
