@@ -8,7 +8,6 @@ Each is a command, run from the repository's root:
     python -m benchmarks.clicks              clicks on kept pictures beside clicks with an embedding
     python -m benchmarks.overload            who is answered in time when too many users come
     python -m benchmarks.capacity            how many servers so many users need, and is that right
-    python -m benchmarks.capacity.refit      what crowding and waits explain of such a run
     python -m benchmarks.page                previews and clicks in the page, until they are seen
     python -m benchmarks.soak                answers while servers and models are killed
     python -m benchmarks.memory              what client and server hold, and whether it grows

@@ -105,7 +105,8 @@ def run_check(options: argparse.Namespace) -> int:
             found.append((times, run))
             print(
                 f"{run.level.clicks} clicks at {run.level.share:.0%}: alone an upload "
-                f"{times.upload.seconds:.3f} s, a click {times.click.seconds:.3f} s; others took "
+                f"{times.upload.seconds:.3f} s, a click {times.click.seconds:.3f} s; crowding "
+                f"{times.crowding:.2f}, a click's weight {times.click.weight:.2f}; others took "
                 f"{run.others:.0%}, load {run.load:.2f}",
                 flush=True,
             )

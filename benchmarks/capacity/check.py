@@ -203,7 +203,7 @@ def one_run(
     are measured after the run, too.
     """
     times, others = lone_times(server, requests)
-    times, others_of_crowd = measure_crowd(server, shape, times, requests)
+    times, others_of_crowd = measure_crowd(server, shape, times, 2 * requests)
     user = sum(times.busy(1, 0, level.clicks).values())
     rng = np.random.default_rng(seed)
     sessions = draw_sessions(Users(level.share / user, level.clicks, THINK), seconds, rng)

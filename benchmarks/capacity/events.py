@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
@@ -83,68 +84,101 @@ def fork(process: Process) -> Wait:
     return wait
 
 
+@dataclass
+class _Work:
+    """Work under way: seconds left, if alone; share; weight; how fast it goes; who waits for it."""
+
+    left: float
+    share: float
+    weight: float
+    resume: Resume
+    speed: float = 1.0
+
+
 class Processor:
     """A machine's cores, or a card, that whatever runs there shares.
 
     Each piece of work alone keeps a share of it busy. Where those together are more than all of it,
-    all are slowed by the same factor, as a fair scheduler does it.
+    each is slowed to the same part of its share times its weight, and none gets more than its
+    share: what such a one leaves is for the others.
 
     Args:
         clock: the clock.
         crowding: how much more work there is to do while more than all of it is asked for, of what
             there is for each alone: caches, and threads that wait for each other.
+
+    Attributes:
+        crowded: what has been done meanwhile, in seconds of the whole processor and without what
+            crowding adds.
     """
 
     def __init__(self, clock: Clock, crowding: float = 1.0) -> None:
         self._clock = clock
         self._crowding = crowding
-        self._done = 0.0  # seconds that any work has had since the beginning, had it run alone
-        self._since = 0.0  # when _done was right
-        self._demand = 0.0
-        self._ends: list[tuple[float, int, float, Resume]] = []
-        self._numbers = count()
+        self.crowded = 0.0
+        self._works: list[_Work] = []
+        self._since = 0.0  # when what is left of them was right
         self._version = 0
 
-    def work(self, seconds: float, share: float) -> Wait:
-        """Work for so many seconds, if alone, on so much of the processor, from 0 to 1."""
+    def work(self, seconds: float, share: float, weight: float = 1.0) -> Wait:
+        """Work for so many seconds, if alone, on so much of the processor, from 0 to 1.
+
+        Args:
+            seconds: if nothing else is under way.
+            share: that it keeps busy then.
+            weight: of it while more is asked for than there is.
+        """
 
         def begin(resume: Resume) -> None:
             self._pass()
-            entry = (self._done + seconds, next(self._numbers), share, resume)
-            heapq.heappush(self._ends, entry)
-            self._demand += share
+            self._works.append(_Work(seconds, share, weight, resume))
             self._expect()
 
         return begin
 
-    @property
-    def demand(self) -> float:
-        """What all work under way would keep busy, in whole processors."""
-        return self._demand
-
-    def _slowness(self) -> float:
-        return self._demand * self._crowding if self._demand > 1 else 1.0
-
     def _pass(self) -> None:
-        self._done += (self._clock.now - self._since) / self._slowness()
+        passed = self._clock.now - self._since
         self._since = self._clock.now
+        done = 0.0
+        for work in self._works:
+            work.left -= passed * work.speed
+            done += passed * work.speed * work.share
+        if self._is_crowded():
+            self.crowded += done
+
+    def _is_crowded(self) -> bool:
+        return sum(work.share for work in self._works) > 1
+
+    def _set_speeds(self) -> None:
+        if not self._is_crowded():
+            for work in self._works:
+                work.speed = 1.0
+            return
+        left = 1 / self._crowding
+        weights = sum(work.share * work.weight for work in self._works)
+        for work in sorted(self._works, key=lambda work: -work.weight):
+            work.speed = min(1.0, left * work.weight / weights) if weights > 0 else 1.0
+            if work.speed == 1.0:
+                left -= work.share
+                weights -= work.share * work.weight
 
     def _expect(self) -> None:
         """Set the next end; what was expected before is no more."""
+        self._set_speeds()
         self._version += 1
-        if self._ends:
+        if self._works:
             version = self._version
-            left = max(0.0, self._ends[0][0] - self._done) * self._slowness()
-            self._clock.at(self._clock.now + left, lambda: self._end(version))
+            first = min(self._works, key=lambda work: work.left / work.speed)
+            end = self._clock.now + max(0.0, first.left / first.speed)
+            self._clock.at(end, lambda: self._end(version, first))
 
-    def _end(self, version: int) -> None:
+    def _end(self, version: int, work: _Work) -> None:
         if version != self._version:
             return
         self._pass()
-        self._done, _, share, resume = heapq.heappop(self._ends)
-        self._demand = self._demand - share if self._ends else 0.0
+        self._works.remove(work)
         self._expect()
-        resume(None)
+        work.resume(None)
 
 
 class Station(Generic[Item]):

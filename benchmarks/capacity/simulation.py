@@ -3,11 +3,12 @@
 A replica is what Triton makes of the repository's configurations: an upload holds an instance of
 `slimsam_image` while it is encoded; clicks that wait go together into an instance of
 `slimsam_click`, which asks the decoder for each of them and answers all of them at the end.
-Instances share the cores, and the card where there is one. A click goes from process to process and
-needs a core each time: where all are taken, it waits for its turn. A replica keeps embeddings in a
-cache of its own, and loses them when it is lost. Requests go by a consistent hash of the picture to
-a replica that is there; what was under way at a lost one is sent again at once, as the client does
-it, and what is refused after the client's backoffs.
+Instances share the cores, and the card where there is one, but not alike: a click goes from process
+to process, and its decoder's threads wait for each other many times, so where others want the
+cores, too, it gets less of them than an upload does. A replica keeps embeddings in a cache of its
+own, and loses them when it is lost. Requests go by a consistent hash of the picture to a replica
+that is there; what was under way at a lost one is sent again at once, as the client does it, and
+what is refused after the client's backoffs.
 
 Left out: the network, limits of rate, requests of many prompts and everything mode, clients that
 leave, and what a server does at its start.
@@ -45,10 +46,6 @@ from slimsam_client.transport.retries import INITIAL_BACKOFF, MAX_BUSY_BACKOFF
 LOST: Final = "lost"
 PAUSE: Final = 0.1
 """Seconds, at most, until a model in Python asks another again whose queue was full."""
-TURNS: Final = 3
-"""At the cores, of what is outside of a request's models in Python and of what is in them, each."""
-TAKEN: Final = 0.9
-"""Of the cores: who comes while others would keep so much of them busy finds none that is free."""
 RING_POINTS: Final = 1024
 """Of all replicas together, at least: Envoy's default of `minimum_ring_size`."""
 
@@ -120,6 +117,9 @@ class Outcome:
         encoded: pictures that were encoded.
         refused: requests that found a queue full.
         broken: requests that were under way at a replica when it was lost.
+        decoding: seconds in the decoder, of all clicks together, its queue left out.
+        crowded: seconds of all a server's cores, of all that are there at the end, at work while
+            more of them was asked for than there was; without what crowding adds.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -127,6 +127,8 @@ class Outcome:
     encoded: int = 0
     refused: int = 0
     broken: int = 0
+    decoding: float = 0.0
+    crowded: float = 0.0
 
     def percentile(
         self, kind: str, q: float, since: float = 0.0, until: float = float("inf")
@@ -235,7 +237,12 @@ class Replica:
 
     def around(self, job: Job) -> Process:
         """Do what is done outside of the server's models."""
-        yield from self._by_turns(job, self._request(job).around)
+        yield self._work(job, self._request(job).around)
+
+    @property
+    def crowded(self) -> float:
+        """As `Outcome.crowded`, of this server."""
+        return self._cores.crowded
 
     def lose(self) -> None:
         """Answer nobody any more."""
@@ -247,19 +254,8 @@ class Replica:
     def _request(self, job: Job) -> Request:
         return self._times.upload if job.kind == "upload" else self._times.click
 
-    def _work(self, part: Part, factor: float) -> Wait:
-        return self._cores.work(part.seconds * factor, part.share)
-
-    def _by_turns(self, job: Job, part: Part) -> Process:
-        """Work in pieces, each of which waits for its turn if all cores are taken."""
-        piece = Part(part.seconds / TURNS, part.share)
-        request = self._request(job)
-        for _ in range(TURNS):
-            demand = self._cores.demand
-            if any(request.waits) and demand >= TAKEN:
-                longest = request.wait(demand) / TURNS  # twice the mean of each of 2 * TURNS
-                yield self._clock.wait(longest * self._rng.uniform())
-            yield self._work(piece, job.factor)
+    def _work(self, job: Job, part: Part) -> Wait:
+        return self._cores.work(part.seconds * job.factor, part.share, self._request(job).weight)
 
     def _keeps(self, picture: int) -> bool:
         if picture not in self._kept:
@@ -270,9 +266,9 @@ class Replica:
     def _run_uploads(self, jobs: list[Job]) -> Process:
         for job in jobs:
             if self._keeps(job.picture):
-                yield self._work(self._times.kept, job.factor)
+                yield self._work(job, self._times.kept)
                 continue
-            yield from self._by_turns(job, self._times.upload.own)
+            yield self._work(job, self._times.upload.own)
             yield from self._ask_model(self._encoder, job)
             self._outcome.encoded += 1
             self._kept[job.picture] = None
@@ -285,7 +281,7 @@ class Replica:
         for job in jobs:
             job.missed = not self._keeps(job.picture)
             if not job.missed:
-                yield from self._by_turns(job, self._times.click.own)
+                yield self._work(job, self._times.click.own)
                 decoded.append(fork(self._ask_model(self._decoder, job)))
         yield from decoded
 
@@ -297,7 +293,10 @@ class Replica:
         request = self._request(jobs[0])
         seconds = request.model.seconds * (1 + request.further * (len(jobs) - 1))
         factor = float(np.mean([job.factor for job in jobs]))
-        yield self._card.work(seconds * factor, request.model.share)
+        began = self._clock.now
+        yield self._card.work(seconds * factor, request.model.share, request.weight)
+        if jobs[0].kind == "click":
+            self._outcome.decoding += (self._clock.now - began) * len(jobs)
 
 
 def simulate(fleet: Fleet, sessions: Sequence[Session], seed: int) -> Outcome:
@@ -364,4 +363,5 @@ def simulate(fleet: Fleet, sessions: Sequence[Session], seed: int) -> Outcome:
         clock.at(fleet.lost[0], lose)
         clock.at(fleet.lost[1], return_empty)
     clock.run()
+    outcome.crowded = sum(replica.crowded for replica in replicas)
     return outcome

@@ -43,8 +43,8 @@ class Request:
         model: in the encoder or the decoder, which the model in Python waits for.
         further: what each further request of a batch takes in `model`, of what the first one does.
         spread: factors by which lone requests differ, of mean 1.
-        waits: seconds, in the mean, that it waits in all for its turns at the cores, while others
-            want as much as all of them, and twice as much.
+        weight: what it gets of the cores, or of the card, while others want them, too: beside
+            uploads of weight 1.
     """
 
     around: Part
@@ -52,19 +52,12 @@ class Request:
     model: Part
     further: float = 1.0
     spread: tuple[float, ...] = (1.0,)
-    waits: tuple[float, float] = (0.0, 0.0)
+    weight: float = 1.0
 
     @property
     def seconds(self) -> float:
         """What it takes alone."""
         return self.around.seconds + self.own.seconds + self.model.seconds
-
-    def wait(self, demand: float) -> float:
-        """What it waits, in the mean, while others want so many times all cores, from 1."""
-        once, twice = self.waits
-        if demand > 2:
-            return twice * demand / 2
-        return once + (twice - once) * max(0.0, demand - 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ class Times:
 
 
 def between(one: Times, other: Times) -> Times:
-    """Take the means of two measurements; `crowding` and `waits` are the first one's."""
+    """Take the means of two measurements; `crowding` and weights are the first one's."""
     return replace(
         one,
         upload=_between(one.upload, other.upload),
@@ -175,8 +168,10 @@ def _request(found: dict[str, Any]) -> Request:
     if not 0 <= further <= 1 or not factors or min(factors) < 0:
         raise ValueError(f"expected further from 0 to 1 and factors of 0 or more, got {found}")
     around, own, model = (_part(found[name]) for name in ("around", "own", "model"))
-    once, twice = (_at_least("wait", wait, 0.0) for wait in found.get("waits", (0.0, 0.0)))
-    return Request(around, own, model, further, factors, (once, twice))
+    weight = float(found.get("weight", 1.0))
+    if not 0 < weight < float("inf"):
+        raise ValueError(f"expected a weight above 0, got {weight}")
+    return Request(around, own, model, further, factors, weight)
 
 
 def _at_least(name: str, found: Any, least: float) -> float:

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.capacity import __main__ as capacity
 from benchmarks.capacity.check import Level, Row, Run, Side, rows
-from benchmarks.capacity.crowd import PERIODS, crowd_sessions, crowding, fit_waits
+from benchmarks.capacity.crowd import crowd_sessions, fit_crowd
 from benchmarks.capacity.events import FULL, SERVED, Clock, Process, Processor, Station, start
 from benchmarks.capacity.plan import Demand, make_plan
-from benchmarks.capacity.refit import candidates, ratios
 from benchmarks.capacity.sessions import Session, Users, draw_sessions
 from benchmarks.capacity.shape import ModelShape, ServerShape, read_shape
 from benchmarks.capacity.simulation import Fleet, Outcome, Ring, simulate
@@ -156,6 +155,54 @@ def test_work_on_half_of_a_processor_leaves_the_other_half() -> None:
     assert ended[2:] == [2.5, 2.5]
 
 
+def test_work_of_less_weight_gets_less_of_a_processor() -> None:
+    """M/M/1 with discriminatory processor sharing of two classes (Fayolle, Mitrani and
+    Iasnogorodski, Sharing a processor among many job classes, JACM 27, 1980)."""
+    rng = np.random.default_rng(4)
+    clock = Clock()
+    processor = Processor(clock)
+    rates, means, weights = (0.3, 1.5), (1.0, 0.2), (1.0, 0.4)
+    taken: list[list[float]] = [[], []]
+
+    def come(kind: int, seconds: float) -> Process:
+        began = clock.now
+        yield processor.work(seconds, 1.0, weights[kind])
+        taken[kind].append(clock.now - began)
+
+    for kind, jobs in enumerate((6_000, 30_000)):
+        arrivals = np.cumsum(exactly(rng.exponential(size=jobs), 1 / rates[kind]))
+        services = exactly(rng.exponential(size=jobs), means[kind])
+        for arrival, seconds in zip(arrivals, services, strict=True):
+            clock.at(
+                float(arrival),
+                lambda kind=kind, seconds=float(seconds): start(come(kind, seconds)),
+            )
+    clock.run()
+    loads = [rate * mean for rate, mean in zip(rates, means, strict=True)]
+    divisor = sum(
+        weight * (1 - load) / mean for weight, load, mean in zip(weights, loads, means, strict=True)
+    )
+    for kind, other in ((0, 1), (1, 0)):
+        more = loads[other] * (weights[other] - weights[kind]) / means[kind] / divisor
+        expected = means[kind] / (1 - sum(loads)) * (1 + more)
+        assert np.mean(taken[kind]) == pytest.approx(expected, rel=0.1)
+
+
+def test_what_work_of_more_weight_leaves_is_for_the_others() -> None:
+    clock, ended = Clock(), {}
+    processor = Processor(clock)
+
+    def use(seconds: float, share: float, weight: float) -> Process:
+        yield processor.work(seconds, share, weight)
+        ended[share] = clock.now
+
+    start(use(1.0, 0.5, 10.0))  # a thread of two cores cannot use more than one of them
+    start(use(1.0, 1.0, 1.0))
+    clock.run()
+    assert ended == {0.5: 1.0, 1.0: 1.5}
+    assert processor.crowded == 1.0
+
+
 def test_a_crowded_processor_has_more_to_do() -> None:
     clock, ended = Clock(), []
     processor = Processor(clock, crowding=1.5)
@@ -238,57 +285,37 @@ def test_clicks_that_wait_are_answered_together() -> None:
     assert seconds_of(outcome, "click")[2:] == pytest.approx([0.11, 0.28, 0.27], abs=0.03)
 
 
-@pytest.mark.parametrize(("uploads", "expected"), [(0, 0.1), (1, 0.2 + 0.2), (2, 0.3 + 0.4)])
-def test_a_click_beside_others_waits_for_its_turns(uploads: int, expected: float) -> None:
-    """Processor sharing, and the wait as often as others would keep all cores busy."""
+@pytest.mark.parametrize(("uploads", "expected"), [(0, 0.1), (1, 0.3), (2, 0.5)])
+def test_a_click_beside_others_gets_less_than_they_do(uploads: int, expected: float) -> None:
+    """Of a weight of a half: beside each upload it waits for twice what it takes itself."""
     several = ModelShape(3, 1, None)
     shape = dataclasses.replace(PLAIN, image=several, encoder=several)
     found = times(upload=100.0)
-    found = dataclasses.replace(found, click=dataclasses.replace(found.click, waits=(0.2, 0.4)))
+    found = dataclasses.replace(found, click=dataclasses.replace(found.click, weight=0.5))
     others = [Session(100.0, number, ()) for number in range(1, uploads + 1)]
-    sessions = [Session(0.0, 0, (0.0,) * 150), *others]
+    sessions = [Session(0.0, 0, (0.0,) * 100), *others]
     outcome = simulate(Fleet(found, shape, timeout=1000.0), sessions, seed=1)
-    assert np.mean(seconds_of(outcome, "click")) == pytest.approx(expected, rel=0.1)
+    assert seconds_of(outcome, "click") == pytest.approx([expected] * 100)
 
 
 def test_what_requests_cost_each_other_is_found() -> None:
-    """Of runs that are simulations themselves."""
+    """Of a run that is a simulation itself."""
     several = ModelShape(2, 1, None)
-    shape = dataclasses.replace(PLAIN, image=several, encoder=several)
-    found = dataclasses.replace(times(upload=0.2, click=0.03), crowding=1.2)
-    runs = [crowd_sessions(found, 20, period) for period in PERIODS]
-
-    def fit(*waits: float) -> tuple[float, float]:
-        made = dataclasses.replace(found, click=dataclasses.replace(found.click, waits=waits))
-        outcomes = [simulate(Fleet(made, shape), sessions, seed=9) for sessions in runs]
-        return fit_waits(found, shape, runs, outcomes).click.waits
-
-    assert fit(0.02, 0.08) == pytest.approx((0.02, 0.08), rel=0.3)
-    assert max(fit(0.0, 0.0)) < 0.005
-
-
-def test_processor_time_that_crowding_takes() -> None:
-    found = times(upload=0.2, click=0.03)
-    sessions = [Session(0.0, 0, (0.0,) * 10), Session(1.0, 1, ())]
-    alone = 2 * 0.2 + 10 * 0.03
-    assert crowding(found, [sessions, sessions], 2 * 1.3 * alone) == pytest.approx(1.3)
-    assert crowding(found, [sessions], 0.9 * alone) == 1.0  # less than alone is chance
-
-
-def test_a_result_that_the_simulation_has_made_itself_is_met() -> None:
-    found = times(upload=0.2, click=0.03)
-    sessions = draw_sessions(Users(1.0, 3, 1.0), 10.0, np.random.default_rng(0))
-    outcomes = [simulate(Fleet(found, PLAIN), sessions, seed) for seed in range(3)]
-    level = {"clicks": 3, "share": 0.3}
-    rows: list[dict[str, object]] = []
-    for kind in ("upload", "click"):
-        p95 = float(np.median([outcome.percentile(kind, 95) for outcome in outcomes]))
-        side = {"throughput": 1.0, "p95": p95}
-        rows.append({"level": level, "kind": kind, "measured": side, "simulated": side})
-    assert ratios(found, PLAIN, rows, 10.0) == [1.0, 1.0]
-    slower = dataclasses.replace(found, crowding=1.5)
-    assert min(ratios(slower, PLAIN, rows, 10.0)) > 1.0
-    assert found in list(candidates(found))
+    shape = ServerShape(several, several, several, several)
+    alone = times(upload=0.2, click=0.03)
+    sessions = crowd_sessions(alone, 20)
+    clicks = len(sessions[0].thinks)
+    busy = alone.busy(len(sessions), 0, clicks)["cores"]
+    for crowding, weight in ((1.2, 0.5), (1.0, 1.0), (1.1, 1.5)):
+        click = dataclasses.replace(alone.click, weight=weight)
+        made = dataclasses.replace(alone, click=click, crowding=crowding)
+        outcome = simulate(Fleet(made, shape), sessions, seed=9)
+        more = outcome.crowded * (crowding - 1)
+        found = fit_crowd(alone, shape, sessions, outcome.decoding / clicks, busy + more)
+        assert found.crowding == pytest.approx(crowding, abs=0.02)
+        assert found.click.weight == pytest.approx(weight, rel=0.1)
+    # Less than alone is chance.
+    assert fit_crowd(alone, shape, sessions, 0.1, 0.9 * busy).crowding == 1.0
 
 
 def test_times_between_two_measurements() -> None:
@@ -456,6 +483,7 @@ def test_the_times_of_the_documentation(tmp_path: Path) -> None:
         ({"seconds": float("nan")}, "seconds of 0 or more"),
         ({"seconds": "long"}, "could not convert"),
         ({"crowding": 0.5}, "a crowding of 1 or more"),
+        ({"weight": 0}, "a weight above 0"),
     ],
     ids=[
         "nothing",
@@ -467,6 +495,7 @@ def test_the_times_of_the_documentation(tmp_path: Path) -> None:
         "NaN",
         "words",
         "crowding",
+        "weight",
     ],
 )
 def test_times_that_are_wrong(content: object, message: str, tmp_path: Path) -> None:
@@ -479,6 +508,8 @@ def test_times_that_are_wrong(content: object, message: str, tmp_path: Path) -> 
             del found["click"]
         elif "crowding" in content:
             found.update(content)
+        elif "weight" in content:
+            found["click"].update(content)
         else:
             found["click"]["model"].update(content)
         path.write_text(json.dumps(found))
