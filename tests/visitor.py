@@ -17,7 +17,7 @@ from playwright.sync_api import Page, Request, expect
 from pycocotools import mask as coco
 
 # A busy machine may take its time.
-PATIENCE = 60_000
+PATIENCE = 180_000
 expect.set_options(timeout=PATIENCE)
 
 Mask = NDArray[np.bool_]

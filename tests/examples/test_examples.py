@@ -166,7 +166,7 @@ def test_the_newest_frame_wins(
     output = tmp_path / "latest.gif"
     fps, count = 6, 5  # so few that drawing keeps up on a busy machine
     done = run(
-        "latest_frame.py", "--fps", fps, "--count", count, "--patience", 60, "--output", output
+        "latest_frame.py", "--fps", fps, "--count", count, "--patience", 250, "--output", output
     )
     assert (done.returncode, done.stderr) == (0, "")
     with Image.open(output) as film:
@@ -176,14 +176,13 @@ def test_the_newest_frame_wins(
     assert len(shown) == count
     disc_center = load_example("latest_frame.py").disc_center
     for index in range(count - 1):
-        number, age, _, _, dropped = shown[index]
+        number, _, _, _, dropped = shown[index]
         following, _, *click, _ = shown[index + 1]
-        # Frames before this one were shown or dropped; so were those before the next, in the end.
+        # Frames before this one were shown or dropped.
         assert number <= dropped + index
-        assert dropped + index + 1 <= following
-        # The next one was the newest when the answer came, not the one behind this in a queue: the
-        # camera, which a busy machine slows down as well, has gone on meanwhile.
-        assert following > number + age / 1000 * fps / 8
+        # The next one was the newest when the answer came, or the first to come then: all others
+        # were shown or dropped, for none waits in a queue.
+        assert following == dropped + index + 1
         # And the click is where the disc was.
         assert np.hypot(*np.subtract(click, disc_center(number / fps))) < 10
 

@@ -37,7 +37,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="package")
 def gateway(server: FakeServer) -> Iterator[Gateway]:
-    with serving(GatewaySettings(url=server.url)) as running:
+    with serving(GatewaySettings(url=server.url, timeout=120.0)) as running:
         yield running
 
 
@@ -67,7 +67,7 @@ def visitor(come: Come) -> Visitor:
 
 @pytest.fixture
 def sam(server: FakeServer) -> Iterator[SlimSam]:
-    with SlimSam(server.url) as client:
+    with SlimSam(server.url, 120) as client:
         yield client
 
 
