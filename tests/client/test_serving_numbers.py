@@ -24,8 +24,11 @@ PIXELS = np.zeros((40, 60, 3), np.uint8)
 PIXELS[10:30, 20:45] = 255, 0, 0
 PNG = to_png(PIXELS)
 KEYS = PictureKeys("a checkpoint")
-WATCH = Watch(lambda: False, 60)
 VALUES = [np.nan, np.inf, -np.inf]
+
+
+def watch() -> Watch:
+    return Watch(lambda: False, 60)
 
 
 def run(steps: Steps[Arrays], output: str = "", value: float = 0) -> Arrays:
@@ -44,7 +47,7 @@ def run(steps: Steps[Arrays], output: str = "", value: float = 0) -> Arrays:
 def test_a_picture_is_not_kept(value: float) -> None:
     store = MemoryStore()
     inputs: Arrays = {"image_bytes": bytes_tensor([PNG])}
-    arguments: Any = (inputs, store, KEYS, UploadLimits(), WATCH)
+    arguments: Any = (inputs, store, KEYS, UploadLimits(), watch())
     with pytest.raises(ServerError, match="slimsam_encoder: expected numbers in .*embeddings, got"):
         run(answer_upload(*arguments), "image_embeddings", value)
     assert store.picture_size(KEYS.key_of(PNG)) is None
@@ -58,19 +61,19 @@ def test_a_picture_is_not_kept(value: float) -> None:
 def test_a_click_has_no_masks(points: str, output: str, value: float) -> None:
     store = MemoryStore()
     image_id = run(
-        answer_upload({"image_bytes": bytes_tensor([PNG])}, store, KEYS, UploadLimits(), WATCH)
+        answer_upload({"image_bytes": bytes_tensor([PNG])}, store, KEYS, UploadLimits(), watch())
     )["image_id"]
     inputs = {"image_id": image_id, "prompt": bytes_tensor([f'{{"points": {points}}}'])}
     with pytest.raises(ServerError, match=f"expected numbers in the output {output}, got NaN or"):
-        run(answer_prompt(inputs, store, KEYS, ClickLimits(), WATCH), output, value)
+        run(answer_prompt(inputs, store, KEYS, ClickLimits(), watch()), output, value)
 
 
 @pytest.mark.parametrize("output", ["image_embeddings", "low_res_masks", "iou_predictions"])
 def test_everything_mode_does_not_say_that_there_is_nothing(output: str) -> None:
     inputs = everything_arrays(PNG, GenerateSettings(points_per_side=2), None)
-    assert len(run(answer_request(inputs, Limits(), WATCH))["areas"])
+    assert len(run(answer_request(inputs, Limits(), watch()))["areas"])
     with pytest.raises(ServerError, match=f"expected numbers in the output {output}, got NaN or"):
-        run(answer_request(inputs, Limits(), WATCH), output, np.nan)
+        run(answer_request(inputs, Limits(), watch()), output, np.nan)
 
 
 def test_everything_mode_in_the_graph_does_not_either() -> None:
@@ -81,6 +84,6 @@ def test_everything_mode_in_the_graph_does_not_either() -> None:
             yield {"iou_predictions": np.full((prompts, 4), np.nan, np.float32)}
 
     inputs = everything_arrays(PNG, GenerateSettings(points_per_side=2), None)
-    steps = answer_request(inputs, Limits(), WATCH, ask=ask)
+    steps = answer_request(inputs, Limits(), watch(), ask=ask)
     with pytest.raises(ServerError, match="slimsam_decoder_masks: expected numbers in the output"):
         run(steps)

@@ -16,7 +16,7 @@ BAND_PIXELS: Final = 2**20
 def remove_small_regions(mask: NDArray[np.bool_], min_area: int) -> tuple[NDArray[np.bool_], bool]:
     """Fill small holes, then drop small regions; the largest region always stays.
 
-    While it works, it takes about 8 bytes per pixel.
+    While it works, it takes about 7 bytes per pixel.
 
     Args:
         mask: (H, W) bool.
