@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.capacity.crowd import measure_crowd
+from benchmarks.capacity.crowd import fit_crowd, measure_crowd
 from benchmarks.capacity.processor_time import read_processor_time
 from benchmarks.capacity.real import lone_times, run_users
 from benchmarks.capacity.sessions import Users, draw_sessions
@@ -200,23 +200,23 @@ def one_run(
     """Measure what requests take, let users come, and simulate the same users.
 
     What lone requests take changes within minutes where a machine is shared with others, so theirs
-    are measured after the run, too.
+    are measured after the run, too, and what others cost them is found from both.
     """
     times, others = lone_times(server, requests)
-    times, others_of_crowd = measure_crowd(server, shape, times, 2 * requests)
+    crowd = measure_crowd(server, times, 2 * requests)
     user = sum(times.busy(1, 0, level.clicks).values())
     rng = np.random.default_rng(seed)
     sessions = draw_sessions(Users(level.share / user, level.clicks, THINK), seconds, rng)
     outcome, used = run_users(server, sessions)
     after, others_after = lone_times(server, requests)
-    times = between(times, after)
+    times = fit_crowd(between(times, after), shape, crowd)
     fleet = Fleet(times, shape)
     simulated = [simulate(fleet, sessions, number) for number in range(SIMULATIONS)]
     return times, Run(
         level,
         {kind: side([outcome], kind, seconds) for kind in KINDS},
         {kind: side(simulated, kind, seconds) for kind in KINDS},
-        max(others, others_of_crowd, used.others, others_after),
+        max(others, crowd.others, used.others, others_after),
         os.getloadavg()[0],
         sum(answer.late for answer in outcome.answers),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import tritonclient.grpc as triton
@@ -35,23 +35,33 @@ ROUNDS: Final = 2
 SIMULATIONS: Final = 3
 
 
-def measure_crowd(
-    server: EmbeddedServer, shape: ServerShape, times: Times, uploads: int
-) -> tuple[Times, float]:
-    """Let a user click beside uploads, and find what lone requests do not show.
+@dataclass(frozen=True)
+class Crowd:
+    """What was measured of users at once.
+
+    Attributes:
+        sessions: the users.
+        decoding: seconds of a click in the decoder, in the mean and without its queue.
+        busy: processor time of server and users, in seconds of the whole machine.
+        others: the share of the machine that others took meanwhile.
+    """
+
+    sessions: Sequence[Session]
+    decoding: float
+    busy: float
+    others: float
+
+
+def measure_crowd(server: EmbeddedServer, times: Times, uploads: int) -> Crowd:
+    """Let a user click beside uploads.
 
     Args:
         server: on this machine.
-        shape: its configurations'.
         times: of lone requests.
         uploads: how many.
-
-    Returns:
-        The times with `crowding` and the clicks' `weight`; and the share of the machine that others
-        took meanwhile.
     """
     sessions = crowd_sessions(times, uploads)
-    clicks = sum(len(session.thinks) for session in sessions)
+    clicks = _clicks(sessions)
     with triton.InferenceServerClient(server.grpc_url) as client:
         before = read_statistics(client)
         _, used = run_users(server, sessions)
@@ -59,8 +69,7 @@ def measure_crowd(
         decoder = read_change(client, before, CLICK.name, clicks + 1)[DECODER.name]
     seconds = sum(decoder.stages[stage] for stage in STAGES if stage != "queue")
     decoding = (seconds - times.click.model.seconds) / clicks
-    busy = used.own / len(os.sched_getaffinity(0))
-    return fit_crowd(times, shape, sessions, decoding, busy), used.others
+    return Crowd(sessions, decoding, used.own / len(os.sched_getaffinity(0)), used.others)
 
 
 def crowd_sessions(times: Times, uploads: int) -> list[Session]:
@@ -71,51 +80,45 @@ def crowd_sessions(times: Times, uploads: int) -> list[Session]:
     return [Session(0.0, 0, (0.0,) * clicks), *others]
 
 
-def fit_crowd(
-    times: Times,
-    shape: ServerShape,
-    sessions: Sequence[Session],
-    decoding: float,
-    busy: float,
-) -> Times:
-    """Find the crowding and the clicks' weight with which simulated users are like these were.
+def fit_crowd(times: Times, shape: ServerShape, crowd: Crowd) -> Times:
+    """Find the `crowding` and the clicks' `weight` with which simulated users are like these were.
 
     Args:
         times: of lone requests.
         shape: of the server's models.
-        sessions: the users.
-        decoding: seconds of a click in the decoder, in the mean and without its queue.
-        busy: processor time, in seconds of the whole machine.
+        crowd: the users.
     """
-    clicks = sum(len(session.thinks) for session in sessions)
-    further = busy - times.busy(len(sessions), 0, clicks)["cores"]
+    alone = times.busy(len(crowd.sessions), 0, _clicks(crowd.sessions))["cores"]
+    further = crowd.busy - alone
     times = replace(times, crowding=1.0)
     for _ in range(ROUNDS):  # each depends on the other, a little
-        times = _fit_weight(times, shape, sessions, decoding)
-        crowded = _mean([one.crowded for one in _simulated(times, shape, sessions)])
+        times = _fit_weight(times, shape, crowd)
+        crowded = _mean([one.crowded for one in _simulated(times, shape, crowd)])
         times = replace(times, crowding=1 + max(0.0, further / crowded) if crowded else 1.0)
-    return _fit_weight(times, shape, sessions, decoding)
+    return _fit_weight(times, shape, crowd)
 
 
-def _fit_weight(
-    times: Times, shape: ServerShape, sessions: Sequence[Session], decoding: float
-) -> Times:
+def _fit_weight(times: Times, shape: ServerShape, crowd: Crowd) -> Times:
     """Find the weight with which clicks are in the decoder for as long as they were."""
-    clicks = sum(len(session.thinks) for session in sessions)
+    clicks = _clicks(crowd.sessions)
     least, most = LEAST, 1 / LEAST
     for _ in range(HALVINGS):
         middle = (least * most) ** 0.5
         times = replace(times, click=replace(times.click, weight=middle))
-        simulated = _mean([one.decoding for one in _simulated(times, shape, sessions)])
-        if simulated > decoding * clicks:
+        simulated = _mean([one.decoding for one in _simulated(times, shape, crowd)])
+        if simulated > crowd.decoding * clicks:
             least = middle
         else:
             most = middle
     return times
 
 
-def _simulated(times: Times, shape: ServerShape, sessions: Sequence[Session]) -> list[Outcome]:
-    return [simulate(Fleet(times, shape), sessions, seed) for seed in range(SIMULATIONS)]
+def _simulated(times: Times, shape: ServerShape, crowd: Crowd) -> list[Outcome]:
+    return [simulate(Fleet(times, shape), crowd.sessions, seed) for seed in range(SIMULATIONS)]
+
+
+def _clicks(sessions: Sequence[Session]) -> int:
+    return sum(len(session.thinks) for session in sessions)
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -95,7 +95,7 @@ class Times:
 
 
 def between(one: Times, other: Times) -> Times:
-    """Take the means of two measurements; `crowding` and weights are the first one's."""
+    """Take the means of two measurements of lone requests; the rest is the first one's."""
     return replace(
         one,
         upload=_between(one.upload, other.upload),

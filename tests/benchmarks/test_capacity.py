@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.capacity import __main__ as capacity
 from benchmarks.capacity.check import Level, Row, Run, Side, rows
-from benchmarks.capacity.crowd import crowd_sessions, fit_crowd
+from benchmarks.capacity.crowd import Crowd, crowd_sessions, fit_crowd
 from benchmarks.capacity.events import FULL, SERVED, Clock, Process, Processor, Station, start
 from benchmarks.capacity.plan import Demand, make_plan
 from benchmarks.capacity.sessions import Session, Users, draw_sessions
@@ -311,11 +311,12 @@ def test_what_requests_cost_each_other_is_found() -> None:
         made = dataclasses.replace(alone, click=click, crowding=crowding)
         outcome = simulate(Fleet(made, shape), sessions, seed=9)
         more = outcome.crowded * (crowding - 1)
-        found = fit_crowd(alone, shape, sessions, outcome.decoding / clicks, busy + more)
+        crowd = Crowd(sessions, outcome.decoding / clicks, busy + more, 0.0)
+        found = fit_crowd(alone, shape, crowd)
         assert found.crowding == pytest.approx(crowding, abs=0.02)
         assert found.click.weight == pytest.approx(weight, rel=0.1)
     # Less than alone is chance.
-    assert fit_crowd(alone, shape, sessions, 0.1, 0.9 * busy).crowding == 1.0
+    assert fit_crowd(alone, shape, Crowd(sessions, 0.1, 0.9 * busy, 0.0)).crowding == 1.0
 
 
 def test_times_between_two_measurements() -> None:

@@ -81,6 +81,27 @@ def test_what_is_put_is_got_and_what_was_used_least_recently_makes_room(
     assert cache.picture_size(key_of(2)) is None and counts.misses == 3
 
 
+def test_a_use_by_one_process_is_known_to_all_others(cache: PictureCache, path: Path) -> None:
+    """As slimsam_image puts what slimsam_click uses; each opens the file itself."""
+    other = PictureCache(path, SIZES)
+    put(cache, 0, 1)
+    assert has(other, 0) == [True]
+    put(other, 2)
+    put(cache, 3)  # 1 is the oldest
+    assert has(other, 0, 1, 2, 3) == [True, False, True, True]
+    for number in (100, 101):
+        assert put_mask(cache, 0, number)
+    assert has_mask(other, 0, 100)
+    for number in range(200, 200 + SIZES.masks - 1):
+        assert put_mask(cache, 0, number)
+    assert has_mask(other, 0, 100) and not has_mask(other, 0, 101)
+    other.close()
+    later = PictureCache(path, SIZES)
+    put(later, 4)
+    assert has(cache, 0, 2, 3, 4) == [False, True, True, True]
+    later.close()
+
+
 def test_a_picture_that_is_put_again_replaces_the_former(cache: PictureCache) -> None:
     put(cache, 0, 1)
     assert cache.put_picture(key_of(0), picture_of(0, 2))

@@ -59,8 +59,8 @@ class Slots:
     def repair(self, tick: int) -> None:
         """Make harmless what a crash of the machine, or a damaged disk, may have left."""
         entries = self._entries
-        # Nothing would ever evict what was used later than now.
-        entries["used"] = np.minimum(entries["used"], tick)
+        # Nothing would ever evict what was used later than now. In place: other processes have it.
+        np.minimum(entries["used"], tick, out=entries["used"])
         entries["state"][~np.isin(entries["state"], (EMPTY, VALID))] = DIRTY
 
     def find(self, key: bytes, picture: bytes) -> int | None:
