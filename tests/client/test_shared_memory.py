@@ -246,11 +246,11 @@ def test_a_request_that_timed_out_keeps_its_memory(
     sam = connect(server.grpc_url, 300, shared_memory=True)
     began = time.monotonic()
     sam.predict(embedding, points=BUSY, multimask_output=False)
-    took = time.monotonic() - began
+    # So that it passes while the server computes, however much the machine has to do.
+    share = max(0.2, (time.monotonic() - began) / 20)
     first = registered(server)
     with pytest.raises(RequestTimeoutError):
-        # While it computes, however much the machine has to do.
-        sam.with_options(timeout=took / 4).predict(embedding, points=BUSY, multimask_output=False)
+        sam.with_options(timeout=share).predict(embedding, points=BUSY, multimask_output=False)
     # This one waits in the server's queue for many prompts while that one is computed and written.
     assert_equal(sam.predict(embedding, points=TWO), expected)
     assert len(registered(server) - first) == 1
