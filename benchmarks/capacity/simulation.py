@@ -3,12 +3,12 @@
 A replica is what Triton makes of the repository's configurations: an upload holds an instance of
 `slimsam_image` while it is encoded; clicks that wait go together into an instance of
 `slimsam_click`, which asks the decoder for each of them and answers all of them at the end.
-Instances share the cores, and the card where there is one, but not alike: a click goes from process
-to process, and its decoder's threads wait for each other many times, so where others want the
-cores, too, it gets less of them than an upload does. A replica keeps embeddings in a cache of its
-own, and loses them when it is lost. Requests go by a consistent hash of the picture to a replica
-that is there; what was under way at a lost one is sent again at once, as the client does it, and
-what is refused after the client's backoffs.
+Instances share the cores, and the card where there is one, but not alike: the decoder's threads
+wait for each other more often than the encoder's, and who waits gives the core away, so where
+others want the cores, too, a click gets less of them than an upload does. A replica keeps
+embeddings in a cache of its own, and loses them when it is lost. Requests go by a consistent hash
+of the picture to a replica that is there; what was under way at a lost one is sent again at once,
+as the client does it, and what is refused after the client's backoffs.
 
 Left out: the network, limits of rate, requests of many prompts and everything mode, clients that
 leave, and what a server does at its start.
