@@ -131,6 +131,15 @@ def test_a_tiff_of_more_numbers_than_tiles() -> None:
         load_encoded(bytes(content), 10_000, ("TIFF",), "")
 
 
+def test_a_tiff_of_tags_without_an_end() -> None:
+    """Behind as many as are looked at, one could have any number of numbers."""
+    one = struct.pack("<HHQ8s", 40_000, 3, 1, b"")
+    count = tiff.MAX_TAGS + 1
+    content = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, count) + one * count
+    with pytest.raises(ImageError, match="at most 65,535 tags"):
+        load_encoded(content, 10_000, ("TIFF",), "")
+
+
 def test_exif_that_is_too_long() -> None:
     """Of a PNG it is ignored, as all that cannot be read; of a JPEG Pillow reads it in any case."""
     turned = Image.Exif()

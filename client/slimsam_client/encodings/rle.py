@@ -173,6 +173,7 @@ def _decompressed(counts: bytes) -> NDArray[np.int64]:
         raise _damaged()
     low = (groups & 31).astype(np.int16)
     last = (low ^ 16) - np.int16(16)
+    # A group that follows another counts 32 times, and has that one's bits beside its own.
     follows = goes_on[:-1]
     numbers = last.copy()
     numbers[1:] += follows * (low[:-1] + 31 * last[1:])

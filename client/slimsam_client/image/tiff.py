@@ -13,7 +13,8 @@ STARTS: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 MAX_NUMBERS: Final = 2**20
 """A tag has at most so many numbers, of each of which Pillow makes objects of a hundred bytes and
 more. A picture of 178,956,970 pixels in the smallest tiles, 16 x 16, has 699,051."""
-MAX_TAGS: Final = 2**16
+MAX_TAGS: Final = 2**16 - 1
+"""There are at most so many tags: no more are counted in a TIFF, and in a BigTIFF they could be."""
 
 _OF_BYTES: Final = (1, 2, 7)
 """Tags of these types (BYTE, ASCII, UNDEFINED) stay the bytes that they are."""
@@ -27,9 +28,13 @@ def check_tiff(file: IO[bytes], name: str) -> None:
         name: its name, for the message.
 
     Raises:
-        ImageError: a tag has more numbers than MAX_NUMBERS.
+        ImageError: a tag has more numbers than MAX_NUMBERS, or there are more than MAX_TAGS.
     """
-    for kind, numbers in _tags(file):
+    for place, (kind, numbers) in enumerate(_tags(file)):
+        if place == MAX_TAGS:
+            raise ImageError(
+                f"{name}: expected a TIFF of at most {MAX_TAGS:,} tags, got more; save it again"
+            )
         if numbers > MAX_NUMBERS and kind not in _OF_BYTES:
             raise ImageError(
                 f"{name}: expected a TIFF of at most {MAX_NUMBERS:,} numbers in a tag, got "
@@ -49,7 +54,7 @@ def _tags(file: IO[bytes]) -> Iterator[tuple[int, int]]:
         file.seek(start)
         (count,) = struct.unpack(order + count_form, file.read(8 if is_big else 2))
         entry = struct.Struct(order + form)
-        content = file.read(min(count, MAX_TAGS) * entry.size)
+        content = file.read(min(count, MAX_TAGS + 1) * entry.size)
     except (OSError, OverflowError, ValueError, struct.error):  # Pillow will say so
         return
     for _, kind, numbers, _ in entry.iter_unpack(
