@@ -29,7 +29,6 @@ from slimsam_server.ports import free_port
 
 HOSTS = tuple(f"127.0.0.{number}" for number in (11, 12, 13, 14))
 CALLS = 300
-TRIES = 4
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 AGE_SECONDS = 2
 
@@ -91,14 +90,8 @@ def clicks_of(server: Serving, model: str = DECODER.name) -> int:
     return sum(map(int, re.findall(pattern, text)))
 
 
-def shares(
-    sam: SlimSam, embedding: Embedding, servers: list[Serving], tries: int = TRIES
-) -> list[float]:
-    """Click from several threads; give what each server had of it, as a part of an equal share.
-
-    Connections are renewed meanwhile. On a busy machine a server may be without one for a while:
-    then all is done again.
-    """
+def shares(sam: SlimSam, embedding: Embedding, servers: list[Serving]) -> list[float]:
+    """Click from several threads; give what each server had of it, as a part of an equal share."""
     before = [clicks_of(server) for server in servers]
     with ThreadPoolExecutor(4) as threads:
         asked = [
@@ -112,10 +105,7 @@ def shares(
             raise
     after = [clicks_of(server) for server in servers]
     equal = CALLS / len(servers)
-    found = [(late - early) / equal for early, late in zip(before, after, strict=True)]
-    if tries > 1 and not are_equal(found):
-        return shares(sam, embedding, servers, tries - 1)
-    return found
+    return [(late - early) / equal for early, late in zip(before, after, strict=True)]
 
 
 def are_equal(found: list[float]) -> bool:

@@ -64,8 +64,8 @@ def test_a_greedy_client_is_busy_and_hurts_no_other(
     )
     with greedy, modest:
         before = len(fake.requests)
-        limited = small.counter(LIMITED)
         for _ in range(TRIES):
+            limited = small.counter(LIMITED)
             assert_fails(
                 lambda seconds: greedy.with_options(timeout=seconds).predict(EMBEDDING, **CLICK),
                 ServerBusyError,
