@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_files import limited_files
 
 from slimsam_build import machine, masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint
@@ -298,11 +298,8 @@ def test_errors_of_the_file_system(
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """A limit of 1 MiB for a file stands for a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with limited_files(1 << 20):
+        yield
 
 
 @pytest.mark.usefixtures("small_files")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from small_files import limited_files
 from tritonclient.grpc import InferenceServerClient, service_pb2 as messages
 from tritonclient.utils import InferenceServerException
 
@@ -384,14 +384,12 @@ def test_a_server_that_cannot_open_it(
 
 
 def test_no_room(server: EmbeddedServer, embedding: Embedding) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with SlimSam(server.grpc_url, 300, shared_memory=True) as sam:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
-        try:
-            with pytest.raises(SharedMemoryError, match="expected room for 4 MiB"):
-                sam.predict(embedding, points=[[1, 1]])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        SlimSam(server.grpc_url, 300, shared_memory=True) as sam,
+        limited_files(2**20),
+        pytest.raises(SharedMemoryError, match="expected room for 4 MiB"),
+    ):
+        sam.predict(embedding, points=[[1, 1]])
 
 
 def test_a_server_that_is_started_anew(
