@@ -1,14 +1,16 @@
 """What requests cost each other on cores that they share: a user clicks beside uploads.
 
 Lone requests do not show it, so it is taken from a short run in which more pictures come than a
-server can encode, and one user clicks without a pause: how much more processor time all of it
-takes, and how much of the processor a click gets beside uploads. What a simulation says of more
-users is its own.
+server can encode, and one user clicks without a pause: how much longer all of it takes than lone
+requests would on the same cores, and how much of them a click gets beside uploads. What a
+simulation says of more users is its own.
+
+It is time that is compared, not processor time: that leaves out the moments in which a core has
+nothing to do though requests wait, while a thread waits for another or for a message.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,6 +32,8 @@ LONGEST: Final = 8
 """So many times as long as alone a click takes at most, or uploads end before the clicks do."""
 LEAST: Final = 0.1
 """A click's weight is not less, nor more than 1 over it."""
+MOST: Final = 3.0
+"""Crowding is not more."""
 HALVINGS: Final = 8
 ROUNDS: Final = 2
 SIMULATIONS: Final = 3
@@ -42,13 +46,13 @@ class Crowd:
     Attributes:
         sessions: the users.
         decoding: seconds of a click in the decoder, in the mean and without its queue.
-        busy: processor time of server and users, in seconds of the whole machine.
+        lasted: seconds until the last of them had the last answer.
         others: the share of the machine that others took meanwhile.
     """
 
     sessions: Sequence[Session]
     decoding: float
-    busy: float
+    lasted: float
     others: float
 
 
@@ -64,12 +68,12 @@ def measure_crowd(server: EmbeddedServer, times: Times, uploads: int) -> Crowd:
     clicks = _clicks(sessions)
     with triton.InferenceServerClient(server.grpc_url) as client:
         before = read_statistics(client)
-        _, used = run_users(server, sessions)
+        outcome, used = run_users(server, sessions)
         # With a click before the users come, which is alone.
         decoder = read_change(client, before, CLICK.name, clicks + 1)[DECODER.name]
     seconds = sum(decoder.stages[stage] for stage in STAGES if stage != "queue")
     decoding = (seconds - times.click.model.seconds) / clicks
-    return Crowd(sessions, decoding, used.own / len(os.sched_getaffinity(0)), used.others)
+    return Crowd(sessions, decoding, outcome.lasted, used.others)
 
 
 def crowd_sessions(times: Times, uploads: int) -> list[Session]:
@@ -88,14 +92,23 @@ def fit_crowd(times: Times, shape: ServerShape, crowd: Crowd) -> Times:
         shape: of the server's models.
         crowd: the users.
     """
-    alone = times.busy(len(crowd.sessions), 0, _clicks(crowd.sessions))["cores"]
-    further = crowd.busy - alone
     times = replace(times, crowding=1.0)
     for _ in range(ROUNDS):  # each depends on the other, a little
-        times = _fit_weight(times, shape, crowd)
-        crowded = _mean([one.crowded for one in _simulated(times, shape, crowd)])
-        times = replace(times, crowding=1 + max(0.0, further / crowded) if crowded else 1.0)
+        times = _fit_crowding(_fit_weight(times, shape, crowd), shape, crowd)
     return _fit_weight(times, shape, crowd)
+
+
+def _fit_crowding(times: Times, shape: ServerShape, crowd: Crowd) -> Times:
+    """Find the crowding with which all of it lasts as long as it did; less than 1 is chance."""
+    least, most = 1.0, MOST
+    for _ in range(HALVINGS):
+        middle = (least * most) ** 0.5
+        times = replace(times, crowding=middle)
+        if _mean([one.lasted for one in _simulated(times, shape, crowd)]) > crowd.lasted:
+            most = middle
+        else:
+            least = middle
+    return replace(times, crowding=least)
 
 
 def _fit_weight(times: Times, shape: ServerShape, crowd: Crowd) -> Times:

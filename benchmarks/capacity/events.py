@@ -104,18 +104,13 @@ class Processor:
 
     Args:
         clock: the clock.
-        crowding: how much more work there is to do while more than all of it is asked for, of what
-            there is for each alone: caches, and threads that wait for each other.
-
-    Attributes:
-        crowded: what has been done meanwhile, in seconds of the whole processor and without what
-            crowding adds.
+        crowding: how much longer work takes while more than all of it is asked for than its part
+            of the processor says: caches, and threads that wait for each other.
     """
 
     def __init__(self, clock: Clock, crowding: float = 1.0) -> None:
         self._clock = clock
         self._crowding = crowding
-        self.crowded = 0.0
         self._works: list[_Work] = []
         self._since = 0.0  # when what is left of them was right
         self._version = 0
@@ -139,18 +134,11 @@ class Processor:
     def _pass(self) -> None:
         passed = self._clock.now - self._since
         self._since = self._clock.now
-        done = 0.0
         for work in self._works:
             work.left -= passed * work.speed
-            done += passed * work.speed * work.share
-        if self._is_crowded():
-            self.crowded += done
-
-    def _is_crowded(self) -> bool:
-        return sum(work.share for work in self._works) > 1
 
     def _set_speeds(self) -> None:
-        if not self._is_crowded():
+        if sum(work.share for work in self._works) <= 1:
             for work in self._works:
                 work.speed = 1.0
             return

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import tritonclient.grpc as triton
 
@@ -41,8 +41,10 @@ Found = TypeVar("Found")
 def lone_times(server: EmbeddedServer, requests: int) -> tuple[Times, float]:
     """Measure requests that are alone, one after another.
 
-    What is outside of encoder and decoder is taken to keep one core busy, and encoder and decoder
-    all the rest of the processor time that server and client have used.
+    Uploads and clicks come by turns, as users send them: a click after other clicks finds all that
+    it needs in the processor's caches, and takes a tenth less. What is outside of encoder and
+    decoder is taken to keep one core busy, and encoder and decoder all the rest of the processor
+    time that server and client have used.
 
     Args:
         server: on this machine.
@@ -62,48 +64,59 @@ async def _lone_times(server: EmbeddedServer, requests: int) -> tuple[Times, flo
         image = await sam.upload(new_picture())
         await _click(sam, image, next(points))  # the first of each asks for more than the others
         pictures = [new_picture() for _ in range(requests)]
+        files = iter(pictures)
 
         async def upload() -> None:
-            await sam.upload(pictures.pop())
+            await sam.upload(next(files))
 
         async def click() -> None:
             await _click(sam, image, next(points))
 
-        last = pictures[0]
-
         async def upload_again() -> None:
-            await sam.upload(last)
+            await sam.upload(pictures[-1])
 
-        one_core = 1 / _cores()
-        uploads = await _measure(server, pids, upload, requests, IMAGE, ENCODER)
-        kept = await _measure(server, pids, upload_again, requests, IMAGE, None)
-        clicks = await _measure(server, pids, click, requests, CLICK, DECODER)
-    times = Times("lone requests", False, uploads, Part(kept.seconds, one_core), clicks)
+        turns = (_Kind(upload, IMAGE, ENCODER), _Kind(click, CLICK, DECODER))
+        uploads, clicks = await _measure(server, pids, turns, requests)
+        (kept,) = await _measure(server, pids, [_Kind(upload_again, IMAGE, None)], requests)
+    times = Times("lone requests", False, uploads, Part(kept.seconds, 1 / _cores()), clicks)
     return times, read_processor_time(pids).since(before).others
 
 
+class _Kind(NamedTuple):
+    """Requests of one kind: how to send one, and which models answer it."""
+
+    ask: Callable[[], Awaitable[None]]
+    own: ModelSpec
+    model: ModelSpec | None
+
+
 async def _measure(
-    server: EmbeddedServer,
-    pids: list[int],
-    ask: Callable[[], Awaitable[None]],
-    requests: int,
-    own: ModelSpec,
-    model: ModelSpec | None,
-) -> Request:
+    server: EmbeddedServer, pids: list[int], kinds: Sequence[_Kind], requests: int
+) -> list[Request]:
+    """Send the kinds by turns."""
+    seconds: list[list[float]] = [[] for _ in kinds]
+    busy = [0.0] * len(kinds)
     with triton.InferenceServerClient(server.grpc_url) as client:
         statistics, used = read_statistics(client), read_processor_time(pids)
-        seconds = []
         for _ in range(requests):
-            began = time.perf_counter()
-            await ask()
-            seconds.append(time.perf_counter() - began)
-        busy = read_processor_time(pids).since(used).own / requests
-        change = read_change(client, statistics, own.name, requests)
-    mean = sum(seconds) / requests
-    inside = _in_model(change, own.name, requests)
-    modelled = _in_model(change, model.name, requests) if model else 0.0
-    around, rest = max(0.0, mean - inside), max(0.0, inside - modelled)
+            for number, kind in enumerate(kinds):
+                began = time.perf_counter()
+                await kind.ask()
+                seconds[number].append(time.perf_counter() - began)
+                now = read_processor_time(pids)
+                busy[number] += now.since(used).own / requests
+                used = now
+        change = read_change(client, statistics, kinds[-1].own.name, requests)
+    return [_request(change, *found) for found in zip(kinds, seconds, busy, strict=True)]
+
+
+def _request(change: Statistics, kind: _Kind, seconds: list[float], busy: float) -> Request:
+    """Divide the mean seconds of a kind's requests, each of which kept the cores busy for some."""
     one_core = 1 / _cores()
+    mean = sum(seconds) / len(seconds)
+    inside = _in_model(change, kind.own.name, len(seconds))
+    modelled = _in_model(change, kind.model.name, len(seconds)) if kind.model else 0.0
+    around, rest = max(0.0, mean - inside), max(0.0, inside - modelled)
     share = max(0.0, busy - around - rest) * one_core / modelled if modelled else 0.0
     return Request(
         Part(around, one_core),

@@ -118,8 +118,6 @@ class Outcome:
         refused: requests that found a queue full.
         broken: requests that were under way at a replica when it was lost.
         decoding: seconds in the decoder, of all clicks together, its queue left out.
-        crowded: seconds of all a server's cores, of all that are there at the end, at work while
-            more of them was asked for than there was; without what crowding adds.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -128,7 +126,11 @@ class Outcome:
     refused: int = 0
     broken: int = 0
     decoding: float = 0.0
-    crowded: float = 0.0
+
+    @property
+    def lasted(self) -> float:
+        """Seconds until the last answer came; 0 of none."""
+        return max((answer.began + answer.seconds for answer in self.answers), default=0.0)
 
     def percentile(
         self, kind: str, q: float, since: float = 0.0, until: float = float("inf")
@@ -238,11 +240,6 @@ class Replica:
     def around(self, job: Job) -> Process:
         """Do what is done outside of the server's models."""
         yield self._work(job, self._request(job).around)
-
-    @property
-    def crowded(self) -> float:
-        """As `Outcome.crowded`, of this server."""
-        return self._cores.crowded
 
     def lose(self) -> None:
         """Answer nobody any more."""
@@ -363,5 +360,4 @@ def simulate(fleet: Fleet, sessions: Sequence[Session], seed: int) -> Outcome:
         clock.at(fleet.lost[0], lose)
         clock.at(fleet.lost[1], return_empty)
     clock.run()
-    outcome.crowded = sum(replica.crowded for replica in replicas)
     return outcome

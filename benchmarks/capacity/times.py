@@ -71,7 +71,8 @@ class Times:
         upload: of a picture that is not kept.
         kept: of one that is, which is not encoded.
         click: on a kept picture.
-        crowding: how much more processor time all of them take while others want the cores, too.
+        crowding: how much longer all of them take, of the cores that they get, while others want
+            the cores, too.
     """
 
     name: str

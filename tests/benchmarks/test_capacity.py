@@ -200,7 +200,6 @@ def test_what_work_of_more_weight_leaves_is_for_the_others() -> None:
     start(use(1.0, 1.0, 1.0))
     clock.run()
     assert ended == {0.5: 1.0, 1.0: 1.5}
-    assert processor.crowded == 1.0
 
 
 def test_a_crowded_processor_has_more_to_do() -> None:
@@ -305,18 +304,17 @@ def test_what_requests_cost_each_other_is_found() -> None:
     alone = times(upload=0.2, click=0.03)
     sessions = crowd_sessions(alone, 20)
     clicks = len(sessions[0].thinks)
-    busy = alone.busy(len(sessions), 0, clicks)["cores"]
     for crowding, weight in ((1.2, 0.5), (1.0, 1.0), (1.1, 1.5)):
         click = dataclasses.replace(alone.click, weight=weight)
         made = dataclasses.replace(alone, click=click, crowding=crowding)
         outcome = simulate(Fleet(made, shape), sessions, seed=9)
-        more = outcome.crowded * (crowding - 1)
-        crowd = Crowd(sessions, outcome.decoding / clicks, busy + more, 0.0)
+        crowd = Crowd(sessions, outcome.decoding / clicks, outcome.lasted, 0.0)
         found = fit_crowd(alone, shape, crowd)
         assert found.crowding == pytest.approx(crowding, abs=0.02)
         assert found.click.weight == pytest.approx(weight, rel=0.1)
     # Less than alone is chance.
-    assert fit_crowd(alone, shape, Crowd(sessions, 0.1, 0.9 * busy, 0.0)).crowding == 1.0
+    lasted = simulate(Fleet(alone, shape), sessions, seed=9).lasted
+    assert fit_crowd(alone, shape, Crowd(sessions, 0.1, 0.9 * lasted, 0.0)).crowding == 1.0
 
 
 def test_times_between_two_measurements() -> None:
