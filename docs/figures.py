@@ -277,7 +277,7 @@ def capacity_times(served: str = "demo-openvino") -> str:
         ["upload of a kept picture", f"{1000 * kept['seconds']:.1f}", "", "", "",
          f"{1000 * busy:.1f}", f"{1 / busy:.1f}", ""]
     )  # fmt: skip
-    more = f"{found['crowding']:.2f} times as much"
+    more = f"{found['crowding']:.2f} times as long"
     rows.append(["each, where more is asked for than there is", "", "", "", "", more, "", ""])
     header = [
         "ms", "around", "in Python", "encoder or decoder", "which keeps busy",

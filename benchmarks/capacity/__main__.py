@@ -18,6 +18,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from benchmarks.capacity.check import HEADER, Level, Run, compare, rows
@@ -121,22 +122,31 @@ def run_check(options: argparse.Namespace) -> int:
     return 1 if options.strict and missed else 0
 
 
-def write_results(found: list[tuple[Times, Run]], series: int, options: argparse.Namespace) -> Path:
-    """Write the figures, and the lone requests of the run in which others took the least."""
+def write_results(runs: list[tuple[Times, Run]], series: int, options: argparse.Namespace) -> Path:
+    """Write the figures, and the lone requests of the run in which others took the least.
+
+    What requests cost each other differs from run to run: it is the median of those that count.
+    """
     machine = this_machine()
     name = f"{Path(options.checkpoint).name}-{options.target}"
     directory: Path = options.results / machine.file_name
     directory.mkdir(parents=True, exist_ok=True)
-    times, _ = min(found, key=lambda pair: pair[1].others)
-    times = replace(times, name=f"{name} on {machine.processor}, {machine.cores} cores")
+    times, _ = min(runs, key=lambda pair: pair[1].others)
+    several = [found for found, run in runs if run.counts] or [found for found, _ in runs]
+    times = replace(
+        times,
+        name=f"{name} on {machine.processor}, {machine.cores} cores",
+        click=replace(times.click, weight=median(one.click.weight for one in several)),
+        crowding=median(one.crowding for one in several),
+    )
     write_times(times, directory / f"{name}-times.json")
     content = {
         "machine": asdict(machine),
         "versions": versions(),
         "seconds": options.seconds,
         "metric_series": series,
-        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows([run for _, run in found])],
-        "runs": [asdict(run) for _, run in found],
+        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows([run for _, run in runs])],
+        "runs": [asdict(run) for _, run in runs],
     }
     path = directory / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")

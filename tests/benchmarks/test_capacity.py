@@ -644,6 +644,26 @@ def test_what_is_within_the_bounds(runs: list[Run], counts: bool, missed: int) -
     assert sum(len(list(row.missed())) for row in found) == missed
 
 
+def test_times_are_of_the_quietest_run_and_crowding_of_all_that_count(tmp_path: Path) -> None:
+    one = times(upload=0.2, click=0.03)
+    runs = []
+    for upload, others, crowding, weight in (
+        (0.2, 0.02, 1.2, 0.5),
+        (0.3, 0.0, 1.0, 0.9),
+        (0.4, 0.03, 1.1, 0.6),
+        (0.5, 0.5, 2.0, 2.0),
+    ):
+        found = times(upload=upload, click=0.03)
+        click = dataclasses.replace(one.click, weight=weight)
+        found = dataclasses.replace(found, click=click, crowding=crowding)
+        runs.append((found, made_run(others=others)))
+    options = Namespace(checkpoint="demo", target="openvino", results=tmp_path, seconds=1.0)
+    path = capacity.write_results(runs, 100, options)
+    written = read_times(path.with_name("demo-openvino-times.json"))
+    assert written.upload.seconds == pytest.approx(0.3)
+    assert (written.crowding, written.click.weight) == (1.1, 0.6)
+
+
 def test_a_check(run_benchmark: Callable[..., str], tmp_path: Path) -> None:
     """What it finds depends on what else runs here: not asked for."""
     options = ("--clicks", 2, "--shares", 0.3, "--seconds", 2, "--rounds", 1, "--requests", 1)
