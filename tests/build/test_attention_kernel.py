@@ -87,6 +87,16 @@ def test_the_global_layers_grid(pool: ProcessPoolExecutor, dtype: str) -> None:
     assert error(found[:, some], in_float64(*given, dtype)[:, some]) < ROUNDING[dtype]
 
 
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["qkv", "rel_h", "rel_w"])
+def test_tensors_that_lie_otherwise(pool: ProcessPoolExecutor, which: int) -> None:
+    """In memory, such as the columns of another: the kernel reads rows."""
+    given = list(inputs(2, 3, 5, 16))
+    expected = in_float64(*given, "float32")
+    given[which] = np.asfortranarray(given[which])
+    found = pool.submit(interpreted.grid_attention, *given, "float32").result()
+    assert error(found, expected) < ROUNDING["float32"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_extreme_scores(pool: ProcessPoolExecutor, dtype: str) -> None:
     """Far below, far above what float16 holds, and one weight that is all."""
