@@ -235,7 +235,8 @@ class SlimSam(ConfiguredClient):
             PromptError: a prompt is not of these shapes or values, or there is none. The message
                 names it by its index.
             SettingsError: `multimask_output`, `masks` or `keep_masks` is none of these.
-            NotKeptError: the mask of a mask_id is not kept any more: send its prompt again.
+            NotKeptError: the mask of a mask_id is not kept any more: send its prompt again. Or a
+                prompt of several requests met several checkpoints: ask again.
             SlimSamError: the server failed; see `slimsam_client.errors`.
         """
         return self._run(

@@ -38,9 +38,16 @@ from slimsam_client import (
     UploadedImage,
     cli,
 )
-from slimsam_client.clicks import upload as uploads
+from slimsam_client.clicks import predict as clicks_predict, upload as uploads
 from slimsam_client.clicks.predict import ASKS, SENDS
-from slimsam_client.contract import CLICK, ENCODER, IMAGE, IMAGE_KEY_HEADER, TOO_LARGE
+from slimsam_client.contract import (
+    CLICK,
+    ENCODER,
+    IMAGE,
+    IMAGE_KEY_HEADER,
+    MAX_PROMPTS,
+    TOO_LARGE,
+)
 from slimsam_client.relay import Relay, RelayedMasks
 from slimsam_client.results import image_key
 from slimsam_client.testing import FakeServer, servicer
@@ -230,6 +237,34 @@ def test_another_checkpoint_gives_another_id(fake: FakeServer, connect: Connect)
     before = len(fake.requests)
     sam.predict(image, INSIDE)
     assert models(fake)[before:] == [CLICK.name]
+
+
+@pytest.mark.parametrize("changes", [1, 9], ids=["once", "each time"])
+def test_a_checkpoint_that_changes_between_two_requests_of_a_prompt(
+    changes: int, fake: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks of one prompt are of one checkpoint."""
+    sam = connect(fake.url)
+    image = sam.upload(PIXELS)
+    plain, digests = clicks_predict._ask, [f"{number:064x}" for number in range(changes)]
+    used = []
+
+    def ask(*arguments: Any) -> Any:
+        found = yield from plain(*arguments)
+        used.append(image.image_id)
+        if digests:
+            fake.digest = digests.pop()
+        return found
+
+    monkeypatch.setattr(clicks_predict, "_ask", ask)
+    many = [INSIDE] * (MAX_PROMPTS + 1)
+    if changes == 1:
+        assert sam.predict(image, many).scores.shape == (MAX_PROMPTS + 1, 3)
+        assert len(used) == 4 and len(set(used[2:])) == 1
+    else:
+        with pytest.raises(NotKeptError, match="expected one checkpoint to answer the 2 requests"):
+            sam.predict(image, many)
+        assert len(used) == 6
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 20])

@@ -52,6 +52,10 @@ SENDS: Final = (2, 6, 11)
 later ones after four and five, so that not all of them come to the same of two or three servers."""
 
 
+WHOLES: Final = 3
+"""So often all requests of a prompt are made, if the servers change their checkpoint meanwhile."""
+
+
 def predict_uploaded(
     image: UploadedImage,
     points: ArrayLike | None,
@@ -85,13 +89,20 @@ def predict_uploaded(
     if not keep_masks:  # servers of before there was the field refuse it
         asked["keep_masks"] = False
     tensors: Arrays = {} if mask is None else {"mask_input": mask}
-    answers = []
-    for count, prompt in _prompts(given, boxes):
-        text = json.dumps({**prompt, **asked}, separators=(",", ":"))
-        answer = yield from _ask(image, {"prompt": bytes_tensor([text]), **tensors})
-        _check_shapes(answer, (count, choice.count))
-        answers.append(answer)
-    return _to_prediction(answers, choice, single, size, keep_masks)
+    for _ in range(WHOLES):
+        answers, ids = [], set()
+        for count, prompt in _prompts(given, boxes):
+            text = json.dumps({**prompt, **asked}, separators=(",", ":"))
+            image_id, answer = yield from _ask(image, {"prompt": bytes_tensor([text]), **tensors})
+            _check_shapes(answer, (count, choice.count))
+            answers.append(answer)
+            ids.add(image_id)
+        if len(ids) <= 1:
+            return _to_prediction(answers, choice, single, size, keep_masks)
+    raise NotKeptError(
+        f"{CLICK.name}: expected one checkpoint to answer the {len(answers)} requests of this "
+        f"prompt, got more than one, {WHOLES} times; ask again when the servers have changed theirs"
+    )
 
 
 def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -114,8 +125,10 @@ def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, 
         yield min(MAX_PROMPTS, total - start), fields
 
 
-def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
+def _ask(image: UploadedImage, arrays: Arrays) -> Operation[tuple[str, Arrays]]:
     """Ask, and again if the server keeps the image, or the mask, no longer, or never has.
+
+    The answer comes with the id that was asked with, which is of one checkpoint.
 
     An address may lead to several servers by turns. One of the next asks then comes to that which
     keeps it, which spares sending the image; and if none does, it is sent. A proxy that goes by the
@@ -129,12 +142,13 @@ def _ask(image: UploadedImage, arrays: Arrays) -> Operation[Arrays]:
     missed: NotKeptError | None = None
     of_mask = False
     for ask in range(ASKS):
-        tensors = {"image_id": bytes_tensor([image.image_id]), **arrays}
+        image_id = image.image_id  # another thread may change it
+        tensors = {"image_id": bytes_tensor([image_id]), **arrays}
         try:
             answer: Arrays = yield Call(
                 QUESTION, tensors, None, ask > 0, image_key=image.key, turn=turn
             )
-            return {name: array.copy() for name, array in answer.items()}
+            return image_id, {name: array.copy() for name, array in answer.items()}
         except NotKeptError as error:
             # What a mask's prompt was, the client does not know; another server may keep it.
             if not of_mask:
