@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page_pictures import BOX, DISC, GROUND, STRIPE, drawn
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from running_gateway import Gateway, encoded, serving
 from skimage import data
 from visitor import Visitor
@@ -23,6 +23,13 @@ from slimsam_gateway import GatewaySettings
 from slimsam_gateway.keys import KeyRing
 
 ORIENTATION = 0x0112
+DECODE_WHEN_LET_GO = """() => {
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (...given) => {
+        if (given.length === 1) await new Promise((resolve) => (window.goOn = resolve));
+        return decode(...given);
+    };
+}"""
 
 
 def test_a_jpeg_is_turned_as_the_server_turns_it(visitor: Visitor, sam: SlimSam) -> None:
@@ -228,15 +235,7 @@ def test_a_browser_without_room_says_so_until_it_is_read(visitor: Visitor, pictu
 def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> None:
     visitor.open(("first.png", picture), ("second.png", encoded(drawn(400, 300))))
     # A large picture takes a while to decode; this one does until it is let go.
-    visitor.page.evaluate(
-        """() => {
-            const decode = createImageBitmap;
-            window.createImageBitmap = async (...given) => {
-                if (given.length === 1) await new Promise((resolve) => (window.goOn = resolve));
-                return decode(...given);
-            };
-        }"""
-    )
+    visitor.page.evaluate(DECODE_WHEN_LET_GO)
     visitor.press("PageDown", "ArrowLeft")
     painted = """async () => {
         const { stage } = await import("/page/main.js");
@@ -249,6 +248,65 @@ def test_a_preview_is_of_its_own_picture(visitor: Visitor, picture: bytes) -> No
     visitor.opened()
     expect(visitor.stage).to_have_attribute("aria-label", re.compile("^second.png"))
     visitor.until(lambda: not visitor.page.evaluate(painted))
+
+
+def test_nothing_is_said_of_the_picture_before_the_one_that_opens(
+    visitor: Visitor, picture: bytes
+) -> None:
+    held: list[Route] = []
+    visitor.page.route("**/v1/images", lambda route: held.append(route))
+    visitor.page.locator("#files").set_input_files(
+        [
+            {"name": name, "mimeType": "image/png", "buffer": picture}
+            for name in ("first.png", "second.png")
+        ]
+    )
+    expect(visitor.status).to_contain_text("Sending first.png")
+    visitor.until(lambda: len(held) == 1)
+    visitor.page.evaluate(DECODE_WHEN_LET_GO)
+    visitor.press("PageDown")
+    expect(visitor.status).to_contain_text("Opening second.png")
+    visitor.page.unroute("**/v1/images")  # which lets go what it held
+    visitor.page.evaluate(
+        """async () => {
+            const { session } = await import("/page/session.js");
+            await session.pictures[0].upload();
+            await new Promise((resolve) => setTimeout(resolve)); // those who waited before
+        }"""
+    )
+    expect(visitor.status).to_contain_text("Opening second.png")
+    visitor.page.evaluate("goOn()")
+    expect(visitor.status).to_contain_text("second.png, ")
+    visitor.opened()
+
+
+def test_a_click_is_answered_though_the_next_picture_cannot_be_opened(
+    visitor: Visitor, picture: bytes
+) -> None:
+    """Which ends what is asked for of the picture before."""
+    held: list[Route] = []
+    visitor.open(("first.png", picture), ("second.png", picture))
+    visitor.press("PageDown")
+    expect(visitor.status).to_contain_text("second.png, ")
+    visitor.click(*BOX)
+    visitor.press("PageUp")
+    expect(visitor.status).to_contain_text("first.png, ")
+    visitor.page.evaluate(
+        """() => {
+            window.createImageBitmap = () => new Promise((_, reject) => (window.goOn = reject));
+        }"""
+    )
+    visitor.page.route("**/masks", lambda route: held.append(route))
+    visitor.page.mouse.click(*visitor.place(*DISC))
+    visitor.until(lambda: any("points" in (one.request.post_data or "") for one in held))
+    visitor.press("PageDown")
+    expect(visitor.status).to_contain_text("Opening second.png")
+    # What was asked for has ended, and who waits for it has heard so.
+    visitor.page.evaluate("async () => { await new Promise((end) => setTimeout(end)); goOn(); }")
+    expect(visitor.status).to_contain_text("second.png: this browser cannot show it")
+    visitor.page.unroute("**/masks")
+    visitor.answered()
+    assert len(visitor.masks()) == 1
 
 
 def test_a_folder_is_opened(visitor: Visitor, picture: bytes, tmp_path: Path) -> None:

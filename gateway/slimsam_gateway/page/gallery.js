@@ -45,7 +45,10 @@ export async function open(key) {
     // One that cannot be shown is not kept, unless there is work on it.
     const kept = picture.history.state.items.length > 0;
     if (!kept) await close(key);
-    else if (picture === session.wanted) session.wanted = session.current;
+    else if (picture === session.wanted) {
+      session.wanted = session.current;
+      ask(); // what this one ended
+    }
     show();
     // Where another is open in its place, the line tells of that one, sooner or later.
     if (kept || !session.wanted) complain(error);
@@ -71,11 +74,11 @@ async function send(picture) {
   say(`Sending ${picture.name} …`);
   try {
     await during(picture.upload(api));
-    if (picture !== session.current) return;
+    if (!session.isOpen(picture)) return;
     say(`${picture.name}, ${picture.width} × ${picture.height}. Click on an object.`);
     ask();
   } catch (error) {
-    if (picture === session.current) void failed(error, () => void send(picture));
+    if (session.isOpen(picture)) void failed(error, () => void send(picture));
   }
 }
 

@@ -69,10 +69,10 @@ async function askFor(item) {
     awaited.delete(answer);
     if (masks) answered(picture, item, masks);
     // One that a later prompt has ended is wanted again, if that was undone meanwhile.
-    else if (picture === session.wanted && picture === session.current) ask();
+    else if (session.isOpen(picture)) ask();
   } catch (error) {
     awaited.delete(answer);
-    if (picture === session.current) void failed(error, ask);
+    if (session.isOpen(picture)) void failed(error, ask);
   }
 }
 
@@ -99,7 +99,7 @@ function answered(picture, item, masks) {
   const mask = maskOf(item);
   // Its number is another, if two tabs have given it to two objects.
   const shown = session.work.items.find(({ answer }) => answer === item.answer);
-  if (mask && shown) {
+  if (mask && shown && session.isOpen(picture)) {
     const area = areaOf(unpack(mask).ends).toLocaleString("en");
     say(`Object ${shown.id}: ${area} pixels, score ${mask.score.toFixed(2)}.`);
   }

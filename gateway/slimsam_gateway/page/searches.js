@@ -28,10 +28,10 @@ export async function everything(picture = session.current) {
     history.commit(withEverything(history.state, records, session.labels.active));
     void keep(picture);
     show();
-    if (picture === session.current) say(`${records.length} objects found.`);
+    if (session.isOpen(picture)) say(`${records.length} objects found.`);
   } catch (error) {
     if (!controller.signal.aborted) void failed(error, () => void everything(picture));
-    else if (picture === session.current) say("Stopped.");
+    else if (session.isOpen(picture)) say("Stopped.");
   } finally {
     searches.delete(picture);
   }

@@ -27,6 +27,16 @@ class Session {
   /** The box that is being drawn. @type {number[] | null} */
   drawn = null;
 
+  /**
+   * Whether a picture is what the user looks at: none of another is spoken of while that one is
+   * opened.
+   *
+   * @param {Picture} picture
+   */
+  isOpen(picture) {
+    return picture === this.current && picture === this.wanted;
+  }
+
   /** The work on the current picture. */
   get work() {
     return this.current?.history.state ?? NOTHING;
