@@ -5,8 +5,8 @@ server can encode, and one user clicks without a pause: how much longer all of i
 requests would on the same cores, and how much of them a click gets beside uploads. What a
 simulation says of more users is its own.
 
-It is time that is compared, not processor time: that leaves out the moments in which a core has
-nothing to do though requests wait, while a thread waits for another or for a message.
+Time is compared, and not processor time, which leaves out the moments in which a core has nothing
+to do though requests wait: a thread waits for another then, or for a message.
 """
 
 from __future__ import annotations
