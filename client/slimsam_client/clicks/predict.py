@@ -50,10 +50,8 @@ ASKS: Final = 16
 SENDS: Final = (2, 6, 11)
 """After these of the asks the image is sent again: when three servers by turns have been asked, and
 later ones after four and five, so that not all of them come to the same of two or three servers."""
-
-
-WHOLES: Final = 3
-"""So often all requests of a prompt are made, if the servers change their checkpoint meanwhile."""
+CHECKPOINTS: Final = 3
+"""So often the requests of one prompt are begun, each time because another checkpoint answered."""
 
 
 def predict_uploaded(
@@ -89,20 +87,12 @@ def predict_uploaded(
     if not keep_masks:  # servers of before there was the field refuse it
         asked["keep_masks"] = False
     tensors: Arrays = {} if mask is None else {"mask_input": mask}
-    for _ in range(WHOLES):
-        answers, ids = [], set()
-        for count, prompt in _prompts(given, boxes):
-            text = json.dumps({**prompt, **asked}, separators=(",", ":"))
-            image_id, answer = yield from _ask(image, {"prompt": bytes_tensor([text]), **tensors})
-            _check_shapes(answer, (count, choice.count))
-            answers.append(answer)
-            ids.add(image_id)
-        if len(ids) <= 1:
-            return _to_prediction(answers, choice, single, size, keep_masks)
-    raise NotKeptError(
-        f"{CLICK.name}: expected one checkpoint to answer the {len(answers)} requests of this "
-        f"prompt, got more than one, {WHOLES} times; ask again when the servers have changed theirs"
-    )
+    requests = []
+    for count, prompt in _prompts(given, boxes):
+        text = json.dumps({**prompt, **asked}, separators=(",", ":"))
+        requests.append(((count, choice.count), {"prompt": bytes_tensor([text]), **tensors}))
+    answers = yield from _ask_one_checkpoint(image, requests)
+    return _to_prediction(answers, choice, single, size, keep_masks)
 
 
 def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -123,6 +113,38 @@ def _prompts(points: Points | None, boxes: Boxes | None) -> Iterator[tuple[int, 
         if boxes is not None:
             fields["box"] = boxes.corners[part].tolist()
         yield min(MAX_PROMPTS, total - start), fields
+
+
+def _ask_one_checkpoint(
+    image: UploadedImage, requests: list[tuple[tuple[int, int], Arrays]]
+) -> Operation[list[Arrays]]:
+    """Ask all of them, and from the first one on again when another checkpoint answers.
+
+    Args:
+        image: what they are on.
+        requests: the shape (P, M) of each one's answer, and its inputs.
+
+    Raises:
+        ContractError: an answer is of another shape.
+        NotKeptError: none answered them all.
+    """
+    for _ in range(CHECKPOINTS):
+        answers: list[Arrays] = []
+        first_id = None
+        for shape, arrays in requests:
+            image_id, answer = yield from _ask(image, arrays)
+            first_id = first_id or image_id
+            if image_id != first_id:
+                break
+            _check_shapes(answer, shape)
+            answers.append(answer)
+        else:
+            return answers
+    raise NotKeptError(
+        f"{CLICK.name}: expected one checkpoint to answer the {len(requests)} requests of this "
+        f"prompt, got another before the last, {CHECKPOINTS} times; ask again when the servers "
+        "have changed theirs"
+    )
 
 
 def _ask(image: UploadedImage, arrays: Arrays) -> Operation[tuple[str, Arrays]]:
