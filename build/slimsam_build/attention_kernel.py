@@ -72,8 +72,9 @@ def attention_kernel(
     channel = tl.arange(0, WIDTH)
     rest = WIDTH + tl.arange(0, max(REST, 1))
 
-    far = group.to(tl.int64)  # a batch may have more numbers than 32 bits count
-    first = qkv + far * (GRID * GRID * STEP) + head * CHANNELS
+    # A batch may have more numbers than 32 bits count.
+    group64 = group.to(tl.int64)
+    first = qkv + group64 * (GRID * GRID * STEP) + head * CHANNELS
     q_at = first + token[:, None] * STEP
     q = tl.load(q_at + channel[None, :])
     if REST:
@@ -110,7 +111,7 @@ def attention_kernel(
             mean_rest = tl.dot(weights, v_rest, mean_rest * kept[:, None])
         top = new_top
 
-    out_at = out + far * (GRID * GRID * HEADS * CHANNELS)
+    out_at = out + group64 * (GRID * GRID * HEADS * CHANNELS)
     out_at += token[:, None] * (HEADS * CHANNELS) + head * CHANNELS
     there = (query < GRID * GRID)[:, None]
     mean = (mean / total[:, None]).to(out.dtype.element_ty)

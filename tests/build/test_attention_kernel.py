@@ -88,8 +88,8 @@ def test_the_global_layers_grid(pool: ProcessPoolExecutor, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["qkv", "rel_h", "rel_w"])
-def test_tensors_that_lie_otherwise(pool: ProcessPoolExecutor, which: int) -> None:
-    """In memory, such as the columns of another: the kernel reads rows."""
+def test_tensors_that_are_not_contiguous(pool: ProcessPoolExecutor, which: int) -> None:
+    """Such as columns of a larger one: the kernel reads rows."""
     given = list(inputs(2, 3, 5, 16))
     expected = in_float64(*given, "float32")
     given[which] = np.asfortranarray(given[which])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_files import limited_files
+from limited_files import limited_files
 
 from slimsam_build import machine, masks_parity, parity, pipeline, repository
 from slimsam_build.checkpoints import Checkpoint, load_checkpoint

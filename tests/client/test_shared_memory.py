@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from limited_files import limited_files
 from numpy.typing import NDArray
-from small_files import limited_files
 from tritonclient.grpc import InferenceServerClient, service_pb2 as messages
 from tritonclient.utils import InferenceServerException
 
