@@ -42,9 +42,9 @@ def lone_times(server: EmbeddedServer, requests: int) -> tuple[Times, float]:
     """Measure requests that are alone, one after another.
 
     Uploads and clicks come by turns, as users send them: a click after other clicks finds all that
-    it needs in the processor's caches, and takes a tenth less. What is outside of encoder and
-    decoder is taken to keep one core busy, and encoder and decoder all the rest of the processor
-    time that server and client have used.
+    it needs in the processor's caches, and takes less. What is outside of encoder and decoder is
+    taken to keep one core busy, and encoder and decoder all the rest of the processor time that
+    server and client have used.
 
     Args:
         server: on this machine.

@@ -301,6 +301,18 @@ def test_each_of_two_searches_can_be_stopped(
     opened.until(lambda: first.failure is not None)
 
 
+def test_a_search_that_fails_speaks_of_its_own_picture(opened: Visitor, picture: bytes) -> None:
+    held: list[Route] = []
+    opened.page.route("**/everything", lambda route: held.append(route))
+    opened.press("e")
+    opened.until(lambda: len(held) == 1)
+    opened.open(("second.png", picture))
+    held[0].abort()
+    notice = opened.page.locator("#notice")
+    expect(notice).to_contain_text("drawn.png: The gateway does not answer.")
+    expect(opened.status).to_contain_text("second.png, ")
+
+
 def test_what_was_clicked_is_tried_again_after_a_preview_failed(opened: Visitor) -> None:
     opened.page.route("**/masks", lambda route: route.abort())
     opened.page.mouse.click(*opened.place(*DISC))

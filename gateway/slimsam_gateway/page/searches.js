@@ -4,7 +4,7 @@ import { unhover } from "./previews.js";
 import { api, failed, keep } from "./requests.js";
 import { show } from "./screen.js";
 import { session } from "./session.js";
-import { during, say } from "./status.js";
+import { during, messageOf, note, say } from "./status.js";
 import { withEverything } from "./work.js";
 
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -30,8 +30,11 @@ export async function everything(picture = session.current) {
     show();
     if (session.isOpen(picture)) say(`${records.length} objects found.`);
   } catch (error) {
-    if (!controller.signal.aborted) void failed(error, () => void everything(picture));
-    else if (session.isOpen(picture)) say("Stopped.");
+    const isOpen = session.isOpen(picture);
+    if (controller.signal.aborted) {
+      if (isOpen) say("Stopped.");
+    } else if (isOpen) void failed(error, () => void everything(picture));
+    else note(`${picture.name}: ${messageOf(error)}`);
   } finally {
     searches.delete(picture);
   }

@@ -28,8 +28,7 @@ class Session {
   drawn = null;
 
   /**
-   * Whether a picture is what the user looks at: none of another is spoken of while that one is
-   * opened.
+   * Whether a picture is shown, and no other is being opened: the line tells of no other.
    *
    * @param {Picture} picture
    */
